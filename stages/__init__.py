@@ -1,0 +1,1 @@
+"""Folio: any text in, a trained, evaluated and sampled character-level language model out."""

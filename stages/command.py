@@ -1,0 +1,61 @@
+"""What the stages' Click commands share: options, and errors that become a line and an exit code."""
+
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stages.errors import FolioError
+
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class StageCommand(click.Command):
+    """A command whose errors of ours end in one line on standard error; a traceback is for our bugs."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in Click
+        """Run the command; exit with 1 (failed work), 2 (wrong input) or 130 (interrupted) where it fails."""
+        try:
+            return super().invoke(ctx)
+        except FolioError as error:
+            raise Reported(str(error), error.exit_code) from error
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            raise Reported(f"{error.strerror}: {error.filename or 'while writing'}", 1) from error
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            sys.exit(130)
+
+
+class Reported(click.ClickException):
+    """An error of ours as Click shows it."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
+
+
+def file_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
+    """Make an option that takes a file's path."""
+    return _path_option(flag, name, default, text, dir_okay=False)
+
+
+def folder_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
+    """Make an option that takes a folder's path."""
+    return _path_option(flag, name, default, text, file_okay=False)
+
+
+def _path_option(flag: str, name: str, default: str | None, text: str, **kind: bool) -> Decorator:
+    path = click.Path(path_type=Path, **kind)
+    return click.option(flag, name, type=path, default=default, show_default=default is not None, help=text)
+
+
+params_option = file_option("--params", "params_path", "params.yaml", "The file of parameters.")
+tokens_option = folder_option("--tokens", "tokens", "data/tokens", "The folder of the tensors and the vocabulary.")
+model_option = folder_option("--model", "model_folder", "models", "The folder of the trained model.")
+corpus_option = file_option("--corpus", "corpus_path", "data/raw/corpus.txt", "The text, UTF-8.")

@@ -1,0 +1,82 @@
+"""evaluate: how good the model is, beside what plain counting reaches."""
+
+import math
+from pathlib import Path
+
+import click
+from torch import Tensor
+
+from stages import files
+from stages.command import StageCommand, file_option, model_option, params_option, tokens_option
+from stages.devices import prepare
+from stages.logs import log, start_log
+from stages.measuring.counting import bigram_loss, uniform_loss, unigram_loss
+from stages.measuring.losses import Measured, measure
+from stages.measuring.tables import write_tsv
+from stages.models.base import count_parameters
+from stages.models.store import Saved, load
+from stages.params.base import read_section
+from stages.params.compute import ComputeParams
+from stages.params.evaluate import EvaluateParams
+from stages.text.tokens import load_tokens
+
+
+@click.command(name="evaluate", cls=StageCommand)
+@params_option
+@tokens_option
+@model_option
+@file_option("--metrics", "metrics", "reports/metrics.json", "The file for the figures.")
+@file_option(
+    "--by-position",
+    "by_position",
+    "reports/loss_by_position.tsv",
+    "The file for the loss at each position of a window.",
+)
+def command(params_path: Path, tokens: Path, model_folder: Path, metrics: Path, by_position: Path) -> None:
+    """Measure the model on the whole validation split, in windows of its block size, beside plain counting.
+
+    Losses are in nats per character; a window sees nothing before it.
+
+    Example: folio evaluate --model models --metrics reports/metrics.json
+    """
+    start_log("evaluate")
+    compute = read_section(params_path, "compute", ComputeParams)
+    params = read_section(params_path, "evaluate", EvaluateParams)
+    saved = load(model_folder)
+    train, val = load_tokens(tokens, saved.tokenizer)
+    device = prepare(compute)
+    saved.model.to(device)
+    on_val = measure(saved.model, val.to(device), params.batch_size)
+    on_train = measure(saved.model, train[: len(val)].to(device), params.batch_size)
+    figures = summarize(saved, on_val, on_train) | baselines(train, val, len(saved.tokenizer))
+    files.write_json(metrics, figures)
+    rows = zip(range(1, len(on_val.counts) + 1), on_val.by_position.tolist(), on_val.counts.tolist(), strict=True)
+    write_tsv(by_position, ("position", "val_loss", "characters"), (row for row in rows if row[2]))
+    log.info("%s: val_loss %.4f; counting pairs gives %.4f", metrics, on_val.loss, figures["bigram_val_loss"])
+
+
+def summarize(saved: Saved, on_val: Measured, on_train: Measured) -> dict[str, float | int]:
+    """Give the model's own figures."""
+    return {
+        "val_loss": round(on_val.loss, 6),
+        "train_loss": round(on_train.loss, 6),
+        "val_bits_per_character": round(on_val.loss / math.log(2), 6),
+        "val_perplexity": round(math.exp(on_val.loss), 6),
+        "val_accuracy": round(on_val.accuracy, 6),
+        "parameters": count_parameters(saved.model),
+        "tokens_seen": saved.training["tokens_seen"],
+    }
+
+
+def baselines(train: Tensor, val: Tensor, vocabulary_size: int) -> dict[str, float]:
+    """Give the losses of counting, on the same characters."""
+    train_ids, val_ids = train.long().numpy(), val.long().numpy()
+    return {
+        "uniform_val_loss": round(uniform_loss(vocabulary_size), 6),
+        "unigram_val_loss": round(unigram_loss(train_ids, val_ids, vocabulary_size), 6),
+        "bigram_val_loss": round(bigram_loss(train_ids, val_ids, vocabulary_size), 6),
+    }
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,53 @@
+"""Where a stage says what it does: standard error for people, logs/<stage>.log for later, never a hashed file."""
+
+import logging
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+log = logging.getLogger("folio")
+console = Console(stderr=True, highlight=False)  # knows NO_COLOR, and whether a person is watching
+
+
+class ConsoleHandler(logging.Handler):
+    """Lines on standard error that get on with a progress bar below them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record, warnings in yellow."""
+        style = "yellow" if record.levelno >= logging.WARNING else None
+        console.print(self.format(record), style=style, markup=False, soft_wrap=True)
+
+
+def start_log(stage: str) -> None:
+    """Send `log` to standard error and, where the folder can be written, to `logs/<stage>.log`."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for old in log.handlers[:]:
+        log.removeHandler(old)
+        old.close()
+    _add(ConsoleHandler(), f"{stage}: %(message)s")
+    try:
+        Path("logs").mkdir(exist_ok=True)
+        _add(logging.FileHandler(f"logs/{stage}.log"), "%(asctime)s %(levelname)s %(message)s")
+    except OSError as error:
+        log.warning("no log file (%s); what is said here is said nowhere else", error)
+
+
+def progress_bar() -> Progress:
+    """Make a bar of steps, with a text field `note`, that shows on a terminal only and vanishes when done."""
+    note = TextColumn("{task.fields[note]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), note, TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+
+
+def _add(handler: logging.Handler, layout: str) -> None:
+    handler.setFormatter(logging.Formatter(layout))
+    log.addHandler(handler)

@@ -1,0 +1,36 @@
+"""What every rung is: ids in, logits out.
+
+A module in this folder that is named like a `model.kind` holds that rung, as a class called `Model`. Shapes, here and
+in every rung: B batch, T time (positions), C channels (width), H heads, V vocabulary.
+"""
+
+from abc import abstractmethod
+from importlib import import_module
+
+from torch import Tensor, nn
+
+from stages.params.model import ModelParams
+
+
+class LanguageModel(nn.Module):
+    """A model of the next character. A rung builds its parts in `__init__` and says in `forward` how they act."""
+
+    def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
+        super().__init__()
+        self.params = params
+        self.vocabulary_size = vocabulary_size
+
+    @abstractmethod
+    def forward(self, ids: Tensor) -> Tensor:
+        """Give the next character's logits, (B, T, V), at every position of `ids`, (B, T) of integers."""
+
+
+def build(params: ModelParams, vocabulary_size: int) -> LanguageModel:
+    """Make the rung that `params.kind` names, with fresh weights from torch's global generator."""
+    model: LanguageModel = import_module(f"stages.models.{params.kind}").Model(params, vocabulary_size)
+    return model
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count the numbers that a model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,16 @@
+"""`sample:`, what the model is asked to write."""
+
+from pydantic import Field
+
+from stages.params.base import Section
+
+
+class SampleParams(Section):
+    """Prompt, amount and how freely to draw."""
+
+    prompt: str = Field(min_length=1)
+    count: int = Field(ge=1)
+    length: int = Field(ge=1)
+    temperature: float = Field(ge=0.0)
+    top_k: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)

@@ -1,0 +1,26 @@
+"""`train:`, how the model learns."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stages.params.base import Section
+
+
+class TrainParams(Section):
+    """Steps, batches, optimizer and schedule."""
+
+    seed: int = Field(ge=0, lt=2**63)
+    max_steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    optimizer: Literal["muon", "adamw"]
+    lr: float = Field(gt=0.0)
+    lr_embedding: float = Field(gt=0.0)
+    lr_head: float = Field(gt=0.0)
+    weight_decay: float = Field(ge=0.0)
+    warmup_steps: int = Field(ge=0)
+    decay_fraction: float = Field(ge=0.0, le=1.0)
+    clip_norm: float = Field(ge=0.0)
+    eval_every: int = Field(ge=1)
+    eval_windows: int = Field(ge=1)
+    log_every: int = Field(ge=1)

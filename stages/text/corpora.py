@@ -1,0 +1,93 @@
+"""The texts that Folio knows, and how a user's own is read."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stages.errors import TextError
+from stages.params.download import DownloadParams
+from stages.text.reading import decode
+
+OWN_FOLDER = Path("data/own")
+PUBLIC_DOMAIN = "public domain"
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A text on the internet that is known to the byte.
+
+    `mirror_path` is where a mirror keeps it, below the folder or address in FOLIO_MIRROR.
+    """
+
+    name: str
+    url: str
+    sha256: str
+    licence: str
+    mirror_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What corpus.json says: the same wherever the text was fetched from."""
+
+    name: str
+    source: str  # url, mirror, own or built-in
+    sha256: str
+    bytes: int
+    characters: int
+    licence: str
+    requested: str
+
+    def as_dict(self) -> dict[str, str | int]:
+        """Give what is written to corpus.json; a substitute says so in words."""
+        values: dict[str, str | int] = asdict(self)
+        if self.name != self.requested:
+            values["warning"] = (
+                f"This is a substitute: {self.requested} could not be fetched. Figures from this text compare with "
+                f"nothing. {how_to_fetch()}"
+            )
+        return values
+
+
+TINYSHAKESPEARE = Pinned(
+    name="tinyshakespeare",
+    url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+    sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    licence=PUBLIC_DOMAIN,
+    mirror_path="tinyshakespeare/input.txt",
+)
+
+
+def how_to_fetch() -> str:
+    """Say how to get the text that was asked for, once it can be had (DVC takes the stage for done)."""
+    return "Once the text can be reached, run `dvc repro -f download && dvc repro`; or name a mirror in FOLIO_MIRROR."
+
+
+def pinned(params: DownloadParams) -> Pinned:
+    """Give the text on the internet that `download.corpus` names."""
+    if params.corpus == "tinyshakespeare":
+        return TINYSHAKESPEARE
+    if params.corpus == "url" and params.url and params.sha256:
+        return Pinned("url", params.url, params.sha256, params.licence)
+    raise ValueError(f"{params.corpus} is not a text on the internet")
+
+
+def python_docs() -> str:
+    """Give the topics of Python's own help, sorted by name, joined by blank lines; they differ by version."""
+    from pydoc_data.topics import topics  # half a megabyte that only this corpus needs
+
+    return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+def own_text(folder: Path = OWN_FOLDER) -> bytes:
+    """Join the .txt files below `folder`, sorted by path, by blank lines.
+
+    Raises:
+        TextError: where there is no such file, or one is not UTF-8.
+    """
+    files = sorted(path for path in folder.rglob("*.txt") if path.is_file())
+    if not files:
+        raise TextError(f"download.corpus is 'own', but there is no .txt file in {folder}/: put your text there")
+    texts = [path.read_bytes() for path in files]
+    for path, text in zip(files, texts, strict=True):
+        decode(text, path)
+    return b"\n\n".join(texts)

@@ -1,0 +1,53 @@
+"""Which of Folio's own modules a module imports, directly or not, read from the source."""
+
+import ast
+from pathlib import Path
+from typing import get_args
+
+from stages.params.model import ModelParams
+
+ROOT = Path(__file__).parent.parent
+KINDS = get_args(ModelParams.model_fields["kind"].annotation)
+# `build` imports a rung by its kind, which no import statement shows.
+BY_NAME = {"stages.models.base": {f"stages.models.{kind}" for kind in KINDS}}
+
+
+def file_of(module: str) -> Path | None:
+    """Give the file of a module of ours, or None."""
+    path = ROOT.joinpath(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+def imports(module: str) -> set[str]:
+    """Name the modules of ours that `module` imports itself; importing a module imports the packages above it."""
+    path = file_of(module)
+    assert path is not None, module
+    named = set(BY_NAME.get(module, set()))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            named |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    named = {name for name in named if name.split(".")[0] == "stages" and file_of(name)}
+    parents = {name.rsplit(".", depth)[0] for name in named for depth in range(1, name.count(".") + 1)}
+    return named | parents
+
+
+def closure(modules: set[str]) -> set[str]:
+    """Give `modules` and all that they import, directly or not."""
+    found: set[str] = set()
+    waiting = set(modules)
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        waiting |= imports(module) - found
+    return found
+
+
+def files_of_stage(module: str) -> set[str]:
+    """Name the files that `python -m MODULE` reads, relative to the root; empty ones say nothing and do not count."""
+    paths = (file_of(name) for name in closure({module}))
+    return {str(path.relative_to(ROOT)) for path in paths if path and path.stat().st_size}
