@@ -9,11 +9,12 @@ from torch import Tensor
 from stages import files
 from stages.command import StageCommand, file_option, model_option, params_option, tokens_option
 from stages.devices import prepare
+from stages.errors import ParameterError
 from stages.logs import log, start_log
 from stages.measuring.counting import bigram_loss, uniform_loss, unigram_loss
-from stages.measuring.losses import Measured, measure
+from stages.measuring.losses import Measured, blockwise, measure, sliding
 from stages.measuring.tables import write_tsv
-from stages.models.base import count_parameters
+from stages.models.base import LanguageModel, build, count_parameters
 from stages.models.store import Saved, load
 from stages.params.base import read_section
 from stages.params.compute import ComputeParams
@@ -46,9 +47,14 @@ def command(params_path: Path, tokens: Path, model_folder: Path, metrics: Path, 
     train, val = load_tokens(tokens, saved.tokenizer)
     device = prepare(compute)
     saved.model.to(device)
-    on_val = measure(saved.model, val.to(device), params.batch_size)
-    on_train = measure(saved.model, train[: len(val)].to(device), params.batch_size)
-    figures = summarize(saved, on_val, on_train) | baselines(train, val, len(saved.tokenizer))
+    train, val = train.to(device), val.to(device)
+    block_size = saved.model.params.block_size
+    on_val = measure(saved.model, blockwise(val, block_size, params.batch_size))
+    on_train = measure(saved.model, blockwise(train[: len(val)], block_size, params.batch_size))
+    figures = summarize(saved, on_val, on_train)
+    figures["sliding_val_loss"] = round(sliding_loss(saved.model, val, params), 6)
+    figures |= baselines(train.cpu(), val.cpu(), len(saved.tokenizer))
+    figures["kneser_ney_val_loss"] = round(kneser_ney_loss(saved, train, val, params), 6)
     files.write_json(metrics, figures)
     rows = zip(range(1, len(on_val.counts) + 1), on_val.by_position.tolist(), on_val.counts.tolist(), strict=True)
     write_tsv(by_position, ("position", "val_loss", "characters"), (row for row in rows if row[2]))
@@ -66,6 +72,28 @@ def summarize(saved: Saved, on_val: Measured, on_train: Measured) -> dict[str, f
         "parameters": count_parameters(saved.model),
         "tokens_seen": saved.training["tokens_seen"],
     }
+
+
+def sliding_loss(model: LanguageModel, val: Tensor, params: EvaluateParams) -> float:
+    """Give the loss with at least block_size - stride characters before each one predicted (the first ones apart).
+
+    Raises:
+        ParameterError: where the stride is longer than the block.
+    """
+    block_size = model.params.block_size
+    stride = params.stride or max(1, block_size // 2)
+    if stride > block_size:
+        raise ParameterError(f"evaluate.stride is {stride}: it must not be above model.block_size, {block_size}")
+    return measure(model, sliding(val, block_size, stride, params.batch_size)).loss
+
+
+def kneser_ney_loss(saved: Saved, train: Tensor, val: Tensor, params: EvaluateParams) -> float:
+    """Give the loss of counting alone, without the window's own counts, in the same windows."""
+    block_size = saved.model.params.block_size
+    counting = saved.model.params.model_copy(update={"kind": "kneser_ney", "recent": False})
+    model = build(counting, len(saved.tokenizer)).to(train.device)
+    model.fit(train)
+    return measure(model, blockwise(val, block_size, params.batch_size)).loss
 
 
 def baselines(train: Tensor, val: Tensor, vocabulary_size: int) -> dict[str, float]:

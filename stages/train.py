@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 import torch
+from torch import Tensor, nn
 
 from stages.command import StageCommand, file_option, model_option, params_option, tokens_option
-from stages.devices import prepare
+from stages.devices import prepare, training_dtype
 from stages.logs import log, start_log
+from stages.measuring.losses import measure, spread
 from stages.measuring.tables import write_tsv
-from stages.models.base import build, count_parameters
+from stages.models.base import LanguageModel, build, count_parameters
 from stages.models.store import save
 from stages.params.base import read_section
 from stages.params.compute import ComputeParams
@@ -17,7 +19,10 @@ from stages.params.model import ModelParams
 from stages.params.train import TrainParams
 from stages.text.tokenizer import CharTokenizer
 from stages.text.tokens import check_length, load_tokens
+from stages.training.batches import Batches
+from stages.training.crossfit import CrossFitted
 from stages.training.loop import COLUMNS, Trainer
+from stages.training.optimizers import make_optimizers
 
 
 @click.command(name="train", cls=StageCommand)
@@ -40,13 +45,46 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
     device = prepare(compute)
     torch.manual_seed(params.seed)
     model = build(model_params, len(tokenizer)).to(device)
-    log.info("%s: %d parameters on %s", model_params.kind, count_parameters(model), device)
-    trainer = Trainer(model, train.to(device), val.to(device), params)
-    trainer.run()
-    training = {"steps": trainer.step_done, "tokens_seen": trainer.tokens_seen}
-    write_tsv(curve, COLUMNS, trainer.table())
+    counted = model.fit(train.to(device))
+    if count_parameters(model):
+        model.stream_dtype = training_dtype(compute, device)
+        log.info("%s: %d parameters on %s, %s", model_params.kind, count_parameters(model), device, model.stream_dtype)
+        prior = CrossFitted(counted, len(tokenizer), model_params.folds, model_params.recent) if counted else None
+        trainer = make_trainer(model, train.to(device), val.to(device), params, prior)
+        trainer.run()
+        training = {"steps": trainer.step, "tokens_seen": trainer.tokens_seen}
+        rows = trainer.table()
+    else:
+        training = {"steps": 0, "tokens_seen": len(train)}
+        rows = [count_row(model, train.to(device), val.to(device), params)]
+    write_tsv(curve, COLUMNS, rows)
     save(model_folder, model, tokenizer, training)
     log.info("%s holds the model, %s its curve; next: folio evaluate, folio sample", model_folder, curve)
+
+
+def make_trainer(
+    model: LanguageModel, train: Tensor, val: Tensor, params: TrainParams, prior: CrossFitted | None
+) -> Trainer:
+    """Put a trainer together; everything on the model's device."""
+    block_size = model.params.block_size
+    prior = prior.to(train.device) if prior else None
+    batches = Batches(train, block_size, params.batch_size, params.seed, prior)
+    optimizers = make_optimizers(model, params, model.stream_dtype)
+    compiled: nn.Module = torch.compile(model) if pays_to_compile(params, train.device) else model  # type: ignore[assignment]
+    return Trainer(model, batches, optimizers, spread(val, block_size, params.eval_windows), params, compiled)
+
+
+def pays_to_compile(params: TrainParams, device: torch.device) -> bool:
+    """Say whether to compile: `auto` does so on CUDA alone, since on a few CPU cores it costs half a minute."""
+    return params.compile == "on" or (params.compile == "auto" and device.type == "cuda")
+
+
+def count_row(model: LanguageModel, train: Tensor, val: Tensor, params: TrainParams) -> tuple[int | float, ...]:
+    """Give the one row of the curve of a model that only counts: no step, the whole text seen."""
+    losses = [
+        measure(model, [spread(part, model.params.block_size, params.eval_windows)]).loss for part in (train, val)
+    ]
+    return (0, len(train), losses[0], losses[1], 0.0)
 
 
 if __name__ == "__main__":

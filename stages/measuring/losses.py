@@ -1,6 +1,6 @@
-"""The loss over a whole text, in consecutive windows, so that two models can be compared."""
+"""The loss over a whole text, window by window, so that two models can be compared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,15 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from stages.models.base import LanguageModel
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Some windows of a text: what is seen, what follows, (B, T) int64, and the first position that is counted."""
+
+    inputs: Tensor
+    targets: Tensor
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -25,39 +34,61 @@ class Measured:
 
 
 @torch.inference_mode()
-def measure(model: LanguageModel, tokens: Tensor, batch_size: int) -> Measured:
-    """Predict every character of `tokens` but the first, once; nothing before a window is seen.
-
-    Args:
-        model: on the device of `tokens`.
-        tokens: ids, (N,), N >= 2.
-        batch_size: windows worked out at once.
-    """
+def measure(model: LanguageModel, batches: Iterable[Windows]) -> Measured:
+    """Predict what follows at every counted position of every window; the model is on the windows' device."""
     was_training = model.training
     model.eval()
     sums = torch.zeros(model.params.block_size, dtype=torch.float64)
     counts = torch.zeros(model.params.block_size, dtype=torch.int64)
     hits = 0
-    for inputs, targets in windows(tokens, model.params.block_size, batch_size):
-        logits = model(inputs).float()
+    for batch in batches:
+        logits, targets = model(batch.inputs).float()[:, batch.first :], batch.targets[:, batch.first :]
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
-        length = targets.shape[1]
-        sums[:length] += losses.double().sum(0).cpu()
-        counts[:length] += len(targets)
+        place = slice(batch.first, batch.targets.shape[1])
+        sums[place] += losses.double().sum(0).cpu()
+        counts[place] += len(targets)
         hits += int((logits.argmax(-1) == targets).sum())
     model.train(was_training)
     total = int(counts.sum())
     return Measured(float(sums.sum()) / total, hits / total, sums / counts.clamp(min=1), counts)
 
 
-def windows(tokens: Tensor, block_size: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cut `tokens` into consecutive windows, the last short one too; give inputs and targets, (B, T) int64."""
-    full = (len(tokens) - 1) // block_size
-    inputs = tokens[: full * block_size].view(full, block_size)
-    targets = tokens[1 : full * block_size + 1].view(full, block_size)
-    for start in range(0, full, batch_size):
-        part = slice(start, start + batch_size)
-        yield inputs[part].long(), targets[part].long()
-    rest = tokens[full * block_size :].long()
+def blockwise(tokens: Tensor, block_size: int, batch_size: int) -> Iterator[Windows]:
+    """Cut a text, (N,), into consecutive windows, the last short one too: every character but the first is predicted
+    once, and nothing before its window is seen.
+    """
+    yield from _in_batches(
+        tokens, torch.arange(0, max(0, len(tokens) - block_size), block_size), block_size, batch_size
+    )
+    done = (len(tokens) - 1) // block_size * block_size
+    rest = tokens[done:].long()
     if len(rest) > 1:
-        yield rest[None, :-1], rest[None, 1:]
+        yield Windows(rest[None, :-1], rest[None, 1:])
+
+
+def sliding(tokens: Tensor, block_size: int, stride: int, batch_size: int) -> Iterator[Windows]:
+    """Cut a text into windows that overlap: each predicts `stride` characters that the one before did not, so that
+    every character but the first ones is predicted once, with at least `block_size - stride` characters before it.
+    """
+    head = tokens[: block_size + 1].long()
+    yield Windows(head[None, :-1], head[None, 1:])
+    starts = torch.arange(stride, max(stride, len(tokens) - block_size), stride)
+    yield from _in_batches(tokens, starts, block_size, batch_size, first=block_size - stride)
+    done = block_size + len(starts) * stride  # characters predicted so far
+    left = len(tokens) - 1 - done
+    if left > 0:
+        rest = tokens[-block_size - 1 :].long()
+        yield Windows(rest[None, :-1], rest[None, 1:], len(rest) - 1 - left)
+
+
+def spread(tokens: Tensor, block_size: int, count: int) -> Windows:
+    """Take `count` windows spread evenly over a text, or as many as it has side by side, as one batch."""
+    count = min(count, (len(tokens) - 1) // block_size)
+    starts = torch.linspace(0, len(tokens) - 1 - block_size, count, dtype=torch.float64).long()
+    return next(_in_batches(tokens, starts, block_size, count))
+
+
+def _in_batches(tokens: Tensor, starts: Tensor, block_size: int, batch_size: int, first: int = 0) -> Iterator[Windows]:
+    for at in range(0, len(starts), batch_size):
+        positions = (starts[at : at + batch_size, None] + torch.arange(block_size)).to(tokens.device)
+        yield Windows(tokens[positions].long(), tokens[positions + 1].long(), first)

@@ -7,13 +7,20 @@ in every rung: B batch, T time (positions), C channels (width), H heads, V vocab
 from abc import abstractmethod
 from importlib import import_module
 
+import torch
 from torch import Tensor, nn
 
+from stages.models.ngrams import Level
 from stages.params.model import ModelParams
 
 
 class LanguageModel(nn.Module):
-    """A model of the next character. A rung builds its parts in `__init__` and says in `forward` how they act."""
+    """A model of the next character. A rung builds its parts in `__init__` and says in `forward` how they act.
+
+    `stream_dtype` is the precision of what flows through a rung's blocks; its weights stay float32.
+    """
+
+    stream_dtype = torch.float32
 
     def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
         super().__init__()
@@ -24,6 +31,10 @@ class LanguageModel(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Give the next character's logits, (B, T, V), at every position of `ids`, (B, T) of integers."""
 
+    def fit(self, tokens: Tensor) -> list[Level] | None:  # noqa: ARG002 - most rungs count nothing
+        """Learn from the training text what can be had by counting, before any gradient; give the counts."""
+        return None
+
 
 def build(params: ModelParams, vocabulary_size: int) -> LanguageModel:
     """Make the rung that `params.kind` names, with fresh weights from torch's global generator."""
@@ -32,5 +43,5 @@ def build(params: ModelParams, vocabulary_size: int) -> LanguageModel:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Count the numbers that a model learns."""
+    """Count the numbers that gradients teach; what a rung counted is not among them."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -12,3 +12,4 @@ class ComputeParams(Section):
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: int = Field(ge=0, le=1024)
+    precision: Literal["auto", "float32", "bfloat16"]

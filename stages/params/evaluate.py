@@ -6,6 +6,7 @@ from stages.params.base import Section
 
 
 class EvaluateParams(Section):
-    """How much is worked out at once."""
+    """How far windows move, and how much is worked out at once."""
 
+    stride: int = Field(ge=0)
     batch_size: int = Field(ge=1)

@@ -10,12 +10,17 @@ from stages.params.base import Section
 class ModelParams(Section):
     """Kind and sizes."""
 
-    kind: Literal["bigram", "gpt"]
+    kind: Literal["bigram", "kneser_ney", "gpt"]
     block_size: int = Field(ge=1, le=65536)
     n_layer: int = Field(ge=1, le=256)
     n_head: int = Field(ge=1, le=256)
     n_embd: int = Field(ge=2, le=65536)
     dropout: float = Field(ge=0.0, lt=1.0)
+    window: int = Field(ge=0)
+    prior: Literal["none", "kneser_ney"]
+    order: int = Field(ge=2, le=16)
+    folds: int = Field(ge=2, le=1000)
+    recent: bool
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:

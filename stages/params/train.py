@@ -21,6 +21,9 @@ class TrainParams(Section):
     warmup_steps: int = Field(ge=0)
     decay_fraction: float = Field(ge=0.0, le=1.0)
     clip_norm: float = Field(ge=0.0)
+    accumulate: int = Field(ge=1)
+    average: float = Field(ge=0.0, lt=1.0)
+    compile: Literal["auto", "on", "off"]
     eval_every: int = Field(ge=1)
     eval_windows: int = Field(ge=1)
     log_every: int = Field(ge=1)

@@ -1,21 +1,53 @@
-"""Windows of the text, and the character that follows each position."""
+"""Windows of the text, the character that follows each position, and what counting says of it."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from stages.training.crossfit import CrossFitted
 
-def random_batch(tokens: Tensor, block_size: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw windows uniformly, with replacement.
+
+def random_positions(length: int, block_size: int, batch_size: int, generator: torch.Generator) -> Tensor:
+    """Draw windows uniformly, with replacement: the positions of their characters, (B, T).
+
+    Every window has a character after it: positions run to `length - 2`. The generator is on the CPU, so that every
+    device draws the same windows.
+    """
+    starts = torch.randint(length - block_size, (batch_size, 1), generator=generator)
+    return starts + torch.arange(block_size)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`inputs` and `targets`, (B, T) int64, targets one character on; `log_prior`, (B, T, V), where there is one."""
+
+    inputs: Tensor
+    targets: Tensor
+    log_prior: Tensor | None
+
+
+class Batches:
+    """Draws batches from the training text.
 
     Args:
-        tokens: the text's ids, (N,), any integer type, N > block_size, on the device that the batch shall be on.
-        block_size: T, positions a window.
-        batch_size: B, windows.
-        generator: on the CPU, so that every device draws the same windows.
-
-    Returns:
-        inputs and targets, each (B, T) int64; `targets[b, t]` is the character after `inputs[b, t]`.
+        tokens: ids, (N,), any integer type, on the device that batches shall be on.
+        block_size: T.
+        batch_size: B.
+        seed: of the draws, and of nothing else.
+        prior: the cross-fitted prior, on the same device.
     """
-    starts = torch.randint(len(tokens) - block_size, (batch_size, 1), generator=generator)
-    windows = tokens[(starts + torch.arange(block_size + 1)).to(tokens.device)].long()
-    return windows[:, :-1], windows[:, 1:]
+
+    def __init__(
+        self, tokens: Tensor, block_size: int, batch_size: int, seed: int, prior: CrossFitted | None = None
+    ) -> None:
+        self.tokens, self.block_size, self.batch_size, self.prior = tokens, block_size, batch_size, prior
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self) -> Batch:
+        """Draw the next batch."""
+        positions = random_positions(len(self.tokens), self.block_size, self.batch_size, self.generator)
+        positions = positions.to(self.tokens.device)
+        inputs, targets = self.tokens[positions].long(), self.tokens[positions + 1].long()
+        log_prior = self.prior.log_probabilities(inputs, positions) if self.prior else None
+        return Batch(inputs, targets, log_prior)

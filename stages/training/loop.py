@@ -3,16 +3,16 @@
 from dataclasses import astuple, dataclass, fields
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
-from torch.optim import Muon
+from torch.optim import Optimizer
 
 from stages.logs import log, progress_bar
-from stages.measuring.losses import measure
+from stages.measuring.losses import Windows, measure
 from stages.models.base import LanguageModel
 from stages.params.train import TrainParams
-from stages.training.batches import random_batch
-from stages.training.optimizers import make_optimizers
+from stages.training.batches import Batches
+from stages.training.muon import Muon
 from stages.training.schedules import momentum_rise, trapezoid
 
 
@@ -31,89 +31,112 @@ COLUMNS = tuple(field.name for field in fields(Row))
 
 
 class Trainer:
-    """A model on its way: weights, optimizers, generator, step and curve.
+    """A model on its way: weights, optimizers, batches, step and curve.
 
     Args:
         model: on the device that it shall be trained on.
-        train: ids to learn from, (N,), on the same device.
-        val: ids for the curve, (M,), on the same device.
+        batches: what it learns from.
+        optimizers: made for the model's weights.
+        val: windows that the curve's validation loss is measured on.
         params: how to learn.
+        compiled: the model as torch.compile made it, or the model itself.
     """
 
-    def __init__(self, model: LanguageModel, train: Tensor, val: Tensor, params: TrainParams) -> None:
-        self.model = model
-        self.train, self.val = train, spread(val, model.params.block_size, params.eval_windows)
-        self.params = params
-        self.optimizers = make_optimizers(model, params)
-        self.generator = torch.Generator().manual_seed(params.seed)
-        self.step_done = 0
-        self.losses: list[Tensor] = []
+    def __init__(
+        self,
+        model: LanguageModel,
+        batches: Batches,
+        optimizers: list[Optimizer],
+        val: Windows,
+        params: TrainParams,
+        compiled: nn.Module,
+    ) -> None:
+        self.model, self.batches, self.optimizers, self.val, self.params = model, batches, optimizers, val, params
+        self.compiled = compiled
+        self.average = [weight.detach().clone() for weight in model.parameters()] if params.average else []
+        self.step = 0
+        self.losses: list[Tensor] = []  # since the last row, on the device, so that a GPU need not wait for each
         self.rows: list[Row] = []
 
     @property
     def tokens_seen(self) -> int:
         """Count the characters predicted in training so far."""
-        return self.step_done * self.params.batch_size * self.model.params.block_size
+        return self.step * self.params.accumulate * self.batches.batch_size * self.batches.block_size
 
     def run(self) -> None:
-        """Take every step that is left."""
+        """Take every step that is left, and end with the averaged weights where there are such."""
         self.model.train()
         with progress_bar() as progress:
-            task = progress.add_task("train", total=self.params.max_steps, completed=self.step_done, note="")
-            while self.step_done < self.params.max_steps:
-                self.losses.append(self.take_step())
-                if self.step_done % self.params.eval_every == 0 or self.step_done == self.params.max_steps:
-                    self.add_row()
-                if self.step_done % self.params.log_every == 0:
-                    note = f"loss {float(self.losses[-1] if self.losses else self.rows[-1].train_loss):.3f}"
+            task = progress.add_task("train", total=self.params.max_steps, completed=self.step, note="")
+            while self.step < self.params.max_steps:
+                rate = self.take_step()
+                if self.step % self.params.log_every == 0:
+                    note = f"loss {float(self.losses[-1]):.3f}"
                     progress.update(task, note=note)
-                    log.info("step %d of %d, %s", self.step_done, self.params.max_steps, note)
-                progress.update(task, completed=self.step_done)
+                    log.info("step %d of %d, %s", self.step, self.params.max_steps, note)
+                if self.step % self.params.eval_every == 0 or self.step == self.params.max_steps:
+                    self.add_row(rate)
+                progress.update(task, completed=self.step)
+        self.model.eval()
 
-    def take_step(self) -> Tensor:
-        """Learn from one batch; give its loss, a scalar on the device."""
-        factor = self._set_rates()
-        inputs, targets = random_batch(self.train, self.model.params.block_size, self.params.batch_size, self.generator)
-        device = self.train.device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-            logits = self.model(inputs)
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    def take_step(self) -> float:
+        """Learn from one batch, or from `accumulate` of them; give the learning rate."""
+        rate = self._set_rates()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        loss = torch.stack([self._add_gradient() for _ in range(self.params.accumulate)]).mean()
         if self.params.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm)
         for optimizer in self.optimizers:
             optimizer.step()
-        self.step_done += 1
-        self.lr = self.params.lr * factor
-        return loss.detach()
+        self.step += 1
+        self.losses.append(loss)
+        if self.average:
+            self._update_average()
+        return rate
 
-    def add_row(self) -> None:
-        """Measure, and put a row on the curve."""
+    def add_row(self, rate: float) -> None:
+        """Measure, and put a row on the curve; with averaged weights, those are what is measured."""
         train_loss = float(torch.stack(self.losses).mean())
-        val_loss = measure(self.model, self.val, self.params.eval_windows).loss
         self.losses.clear()
-        self.rows.append(Row(self.step_done, self.tokens_seen, train_loss, val_loss, self.lr))
+        self.swap_average()
+        val_loss = measure(self.model, [self.val]).loss
+        if self.step < self.params.max_steps:
+            self.swap_average()  # the last row leaves the average in the model
+        self.rows.append(Row(self.step, self.tokens_seen, train_loss, val_loss, rate))
 
-    def _set_rates(self) -> float:
-        params = self.params
-        factor = trapezoid(self.step_done, params.max_steps, params.warmup_steps, params.decay_fraction)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * factor
-                if isinstance(optimizer, Muon):
-                    group["momentum"] = momentum_rise(self.step_done)
-        return factor
+    @torch.no_grad()
+    def swap_average(self) -> None:
+        """Exchange the weights and their average; nothing where no average is kept."""
+        for weight, average in zip(self.model.parameters(), self.average, strict=False):
+            kept = weight.clone()
+            weight.copy_(average)
+            average.copy_(kept)
 
     def table(self) -> list[tuple[int | float, ...]]:
         """Give the curve's rows, in the order of COLUMNS."""
         return [astuple(row) for row in self.rows]
 
+    def _add_gradient(self) -> Tensor:
+        batch = self.batches.draw()
+        inputs = (batch.inputs,) if batch.log_prior is None else (batch.inputs, batch.log_prior)
+        logits = self.compiled(*inputs)
+        loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
+        torch.autograd.backward(loss / self.params.accumulate)
+        return loss.detach()
 
-def spread(val: Tensor, block_size: int, count: int) -> Tensor:
-    """Take `count` windows spread evenly over `val`, or all of it where it has no more, as one text to measure."""
-    if (len(val) - 1) // block_size <= count:
-        return val
-    starts = torch.linspace(0, len(val) - block_size, count).long()
-    return torch.cat([val[start : start + block_size] for start in starts])
+    def _set_rates(self) -> float:
+        params = self.params
+        factor = trapezoid(self.step, params.max_steps, params.warmup_steps, params.decay_fraction)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * factor
+                if isinstance(optimizer, Muon):
+                    group["momentum"] = momentum_rise(self.step)
+        return params.lr * factor
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A young average leans on the present: a fixed weight would keep the first, random weights for long.
+        weight = max(1 - self.params.average, 1 / (1 + self.step / 10))
+        torch._foreach_lerp_(self.average, list(self.model.parameters()), weight)

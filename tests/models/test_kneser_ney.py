@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.models.kneser_ney import Model
+from stages.models.ngrams import count_ngrams, ranks
+from tests.conftest import model_params
+from tests.models.reference import kneser_ney
+
+
+def fitted(ids, vocabulary_size: int, **changes) -> Model:
+    model = Model(model_params(kind="kneser_ney", **changes), vocabulary_size)
+    model.fit(torch.as_tensor(ids))
+    return model
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=80), st.lists(st.integers(0, 3), min_size=1, max_size=12))
+def test_distributions_equal_the_obvious_reference_on_seen_and_unseen_contexts(ids: list[int], window: list[int]):
+    ours = fitted(ids, 5).probabilities(torch.tensor([window]))[0].numpy()
+    reference = kneser_ney([ids], 5, 4)
+    theirs = [reference(tuple(window[: length + 1])) for length in range(len(window))]
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("dense_entries", [0, 100, 1 << 20])
+def test_dense_and_sparse_rows_give_the_same(monkeypatch, tokens, tokenizer, dense_entries):
+    monkeypatch.setattr("stages.models.kneser_ney.DENSE_ENTRIES", dense_entries)
+    ids = tokens.long()
+    p = fitted(ids, len(tokenizer)).probabilities(ids[None, :200])
+    reference = kneser_ney([ids.tolist()], len(tokenizer), 4)
+    theirs = [reference(tuple(ids[max(0, end - 3) : end].tolist())) for end in range(1, 201)]
+    np.testing.assert_allclose(p[0].numpy(), theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("recent", [False, True])
+def test_distributions_sum_to_one_on_any_text(tokens, tokenizer, recent):
+    noise = torch.randint(len(tokenizer), (3, 50), generator=torch.Generator().manual_seed(1))
+    p = fitted(tokens, len(tokenizer), recent=recent).probabilities(noise)
+    torch.testing.assert_close(p.sum(-1), torch.ones(3, 50))
+    assert (p > 0).all()
+
+
+def test_a_large_vocabulary_does_not_overflow():
+    ids = torch.arange(6000) * 7919 % 50_000  # 50,000^7 is far beyond 64 bits
+    p = fitted(ids, 50_000, order=7).probabilities(ids[None, :10])
+    assert p[0, 6].argmax() == ids[7]
+
+
+def test_the_window_hides_what_stands_before_it(tokens, tokenizer):
+    model = fitted(tokens, len(tokenizer))
+    ids = tokens.long()[None, :40]
+    alone = model.probabilities(ids[:, 10:])
+    inside = model.probabilities(ids)[:, 10:]
+    assert not torch.allclose(alone[:, 0], inside[:, 0])  # three characters of context against one
+    torch.testing.assert_close(alone[:, 2:], inside[:, 2:])  # order 4 sees three characters
+
+
+def test_continuation_counts_count_distinct_left_neighbours():
+    text = np.array([0, 2, 1, 2, 1, 2, 0, 2])  # 2 follows 0 and 1: two left neighbours, four occurrences
+    unigrams = count_ngrams(text, 3, 2)[0]
+    assert unigrams.counts.tolist() == [1, 1, 2]
+    assert unigrams.raw.tolist() == [2, 2, 4]
+
+
+def test_ranks_name_an_occurrence_and_a_count():
+    rank, first, count = ranks(np.array([30, 10, 30, 20]))
+    assert rank.tolist() == [2, 0, 2, 1]
+    assert np.array([30, 10, 30, 20])[first].tolist() == [10, 20, 30]
+    assert count.tolist() == [1, 1, 2]

@@ -1,0 +1,303 @@
+"""The pipeline as DVC runs it: what runs again and what does not, versions, experiments, the way to another machine.
+
+A finished run of a small model in a fresh clone is made once; every test that changes something works in a copy of it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(300)]  # a shared machine may be several times slower
+
+ROOT = Path(__file__).parents[2]
+OWN = Path("data/own/words.txt")
+CHANCE = Random(1337)
+TEXT = "".join("".join(CHANCE.choices("aeinorst    \n", k=6)) + " " for _ in range(800))
+SONG = "".join(f"{count} green bottles hanging on the wall\n" for count in range(99, 0, -1))  # hardly a rare n-gram
+SMALL = {
+    "compute.device": "cpu",
+    "compute.threads": 1,
+    "download.corpus": "own",
+    "model.kind": "gpt",
+    "model.block_size": 16,
+    "model.n_layer": 1,
+    "model.n_head": 2,
+    "model.n_embd": 16,
+    "train.max_steps": 20,
+    "train.warmup_steps": 2,
+    "train.eval_every": 10,
+    "train.eval_windows": 4,
+    "evaluate.batch_size": 256,
+    "sample.count": 1,
+    "sample.length": 20,
+}
+ALL = ["download", "tokenize", "train", "evaluate", "sample"]
+
+
+@dataclass
+class Project:
+    """A clone and the environment that its commands run in."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def attempt(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=250,
+            check=False,
+        )
+
+    def run(self, *command: str, **environment: str) -> str:
+        """Run a command that must succeed; give what it says."""
+        done = self.attempt(*command, **environment)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
+        return done.stdout
+
+    def repro(self, *options: str, **environment: str) -> list[str]:
+        """Run `dvc repro`; name the stages whose command ran, which those that the run cache had are not."""
+        return re.findall(r"^Running stage '(\w+)'", self.run("dvc", "repro", *options, **environment), re.MULTILINE)
+
+    def read(self, path: str | Path) -> str:
+        return (self.folder / path).read_text()
+
+    def edit(self, path: str | Path, change: Callable[[str], str]) -> None:
+        before = self.read(path)
+        after = change(before)
+        assert after != before, path
+        (self.folder / path).write_text(after)
+
+    def set(self, **values: object) -> None:
+        """Set keys of params.yaml, written section__key."""
+        self.set_all({name.replace("__", "."): value for name, value in values.items()})
+
+    def set_all(self, values: dict[str, object]) -> None:
+        yaml = YAML()
+        params = yaml.load(self.read("params.yaml"))
+        for name, value in values.items():
+            section, key = name.split(".")
+            params[section][key] = value
+        yaml.dump(params, self.folder / "params.yaml")
+
+    def stages_in_lock(self) -> dict[str, object]:
+        stages: dict[str, object] = YAML(typ="safe").load(self.read("dvc.lock"))["stages"]
+        return stages
+
+    def copied_to(self, folder: Path) -> "Project":
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder, self.environment)
+
+
+def surroundings(home: Path) -> dict[str, str]:
+    """Give an environment in which this Python's `dvc` and `python` run and no setting of the user's counts."""
+    kept = {name: it for name, it in os.environ.items() if not name.startswith(("GIT_", "DVC_", "FOLIO_", "XDG_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    changed = {"PATH": path, "HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "site"), "no_proxy": "127.0.0.1"}
+    return kept | changed
+
+
+def working_tree() -> list[str]:
+    """Name the files that a commit of everything here would hold."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [name for name in names if name and (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Make a clone of what is here, run it small, and commit; not to be changed."""
+    base = tmp_path_factory.mktemp("pipeline")
+    project = Project(base / "finished", surroundings(base))
+    for name in working_tree():
+        target = project.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target)
+    (project.folder / OWN).write_text(TEXT)
+    project.set_all(dict(SMALL))
+    project.run("git", "init", "--quiet")
+    project.run("git", "config", "user.name", "Tester")
+    project.run("git", "config", "user.email", "tester@example.org")
+    assert project.repro(PYTHONHASHSEED="1") == ALL
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message", "a small run")
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    """Copy the finished run, to be changed."""
+    return finished.copied_to(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def faster(finished: Project) -> Project:
+    """Copy the finished run and train it with another learning rate; not to be changed."""
+    project = finished.copied_to(finished.folder.with_name("faster"))
+    project.set(train__lr=0.05)
+    assert project.repro() == ["train", "evaluate", "sample"]
+    return project
+
+
+def test_a_run_leaves_a_model_its_measurements_and_its_writing(finished: Project):
+    assert {path.name for path in (finished.folder / "models").iterdir()} >= {"model.safetensors", "config.json"}
+    assert json.loads(finished.read("reports/metrics.json"))["val_loss"] > 0
+    assert len(finished.read("reports/samples.txt")) > 20
+    assert finished.run("git", "status", "--porcelain") == ""
+
+
+def test_a_second_run_runs_nothing_and_changes_nothing(project: Project):
+    assert "up to date" in project.run("dvc", "repro")
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+def test_a_forced_run_gives_the_same_bits(project: Project):
+    lock = project.read("dvc.lock")
+    assert project.repro("--force", PYTHONHASHSEED="2") == ALL
+    assert project.read("dvc.lock") == lock
+
+
+@pytest.mark.parametrize("stage", ["sample", "download"])
+def test_a_comment_in_a_stages_module_runs_that_stage_alone(project: Project, stage: str):
+    project.edit(f"stages/{stage}.py", lambda code: code + "# A second thought.\n")
+    assert project.repro() == [stage]
+
+
+def test_a_new_key_of_the_sample_section_runs_sample_alone(project: Project):
+    project.edit(
+        "stages/params/sample.py", lambda code: code.replace("    prompt: str", "    mood: str\n    prompt: str")
+    )
+    project.set(sample__mood="calm")
+    assert project.repro() == ["sample"]
+
+
+def test_a_changed_text_runs_everything(project: Project):
+    project.edit(OWN, lambda _: SONG)
+    assert project.repro() == ALL
+
+
+def test_a_value_that_was_tried_before_comes_back_without_training(finished: Project, faster: Project, tmp_path: Path):
+    project = faster.copied_to(tmp_path / "project")
+    assert project.read("dvc.lock") != finished.read("dvc.lock")
+    project.set(train__lr=YAML().load(finished.read("params.yaml"))["train"]["lr"])
+    assert "train" not in project.repro()
+    assert project.read("dvc.lock") == finished.read("dvc.lock")
+    assert project.run("git", "status", "--porcelain") == ""
+
+
+def test_two_versions_can_be_compared(faster: Project):
+    parameters = json.loads(faster.run("dvc", "params", "diff", "--json"))
+    assert parameters["params.yaml"]["train.lr"]["new"] == 0.05
+    metrics = json.loads(faster.run("dvc", "metrics", "diff", "--json"))["reports/metrics.json"]
+    assert metrics["val_loss"]["diff"] != 0
+    plots = json.loads(faster.run("dvc", "plots", "diff", "--json"))
+    assert {"HEAD", "workspace"} <= {
+        version for plot in plots["data"]["learning curve"] for version in plot["revisions"]
+    }
+
+
+def test_a_wrong_parameter_is_explained_and_leaves_no_old_model_behind(project: Project):
+    project.set(train__lr=-1.0)
+    failed = project.attempt("dvc", "repro")
+    assert failed.returncode != 0
+    assert "params.yaml: train.lr is -1.0" in failed.stdout
+    assert "Traceback" not in failed.stdout
+    assert not (project.folder / "models").exists()
+
+
+def test_an_experiment_changes_a_parameter_from_the_command_line(project: Project):
+    project.run("dvc", "exp", "run", "--name", "tiny", "--set-param", "train.lr=1e-5")  # DVC writes 1e-05
+    assert "lr: 1e-05" in project.read("params.yaml")
+    experiments = experiments_of(project)
+    assert experiments["tiny"]["params"]["params.yaml"]["data"]["train"]["lr"] == 1e-5
+    assert experiments["tiny"]["metrics"]["reports/metrics.json"]["data"]["val_loss"] > 0
+
+
+def test_queued_experiments_run_elsewhere_with_the_edited_text_and_the_mirror_of_the_project(project: Project):
+    know_a_text(project, TEXT + "and a few more\n")
+    project.edit(OWN, lambda text: text.replace("a", "b"))
+    project.run("dvc", "exp", "run", "--queue", "--name", "edited", "--set-param", "train.lr=0.01")
+    known = ("download.corpus=tinyshakespeare", "download.when_unreachable=fail")
+    project.run("dvc", "exp", "run", "--queue", "--name", "known", "--set-param", known[0], "--set-param", known[1])
+    before = project.run("git", "status", "--porcelain")
+    project.run("dvc", "exp", "run", "--run-all", FOLIO_MIRROR="texts")  # relative: to the project, not to the copy
+    assert project.run("git", "status", "--porcelain") == before
+    experiments = experiments_of(project)
+    losses = {name: it["metrics"]["reports/metrics.json"]["data"]["val_loss"] for name, it in experiments.items()}
+    assert len(set(losses.values())) == 2
+    sums = {name: it["outs"]["data/raw/corpus.txt"]["hash"] for name, it in experiments.items()}
+    assert sums == {"edited": md5(TEXT.replace("a", "b")), "known": md5(TEXT + "and a few more\n")}
+
+
+def test_another_machine_pulls_the_whole_run(project: Project, tmp_path: Path):
+    project.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    project.run("git", "commit", "--quiet", "--all", "--message", "a remote")
+    project.run("dvc", "push")
+    project.run("git", "clone", "--quiet", str(project.folder), str(tmp_path / "other"))
+    other = Project(tmp_path / "other", project.environment)
+    other.run("dvc", "pull")
+    for folder in ("models", "data/tokens", "data/raw", "reports"):
+        assert contents(other.folder / folder) == contents(project.folder / folder)
+    assert "up to date" in other.run("dvc", "repro")
+
+
+def test_a_substitute_gives_way_to_the_real_text_and_never_comes_back(project: Project):
+    real = project.stages_in_lock()
+    know_a_text(project, TEXT)
+    project.set(download__corpus="tinyshakespeare", download__when_unreachable="python-docs")
+    assert "GOING ON WITH ANOTHER TEXT" in project.run("dvc", "repro", FOLIO_MIRROR="nowhere")
+    assert "warning" in json.loads(project.read("data/raw/corpus.json"))
+
+    # What the message tells the user to do. The real text is the finished run's, so its model comes from the run cache.
+    assert project.repro("--force", "download", FOLIO_MIRROR="texts") == ["download"]
+    assert "train" not in project.repro(FOLIO_MIRROR="texts")
+    assert project.read("data/raw/corpus.txt") == TEXT
+    assert "warning" not in json.loads(project.read("data/raw/corpus.json"))
+    assert {**project.stages_in_lock(), "download": None} == {**real, "download": None}
+
+    # Without a network again, even a forced download keeps what it can verify.
+    assert "GOING ON" not in project.run("dvc", "repro", "--force", "download", FOLIO_MIRROR="nowhere")
+    assert project.read("data/raw/corpus.txt") == TEXT
+
+
+def know_a_text(project: Project, text: str) -> None:
+    """Make `text` the one that is known as tinyshakespeare: kept in texts/, and on a port where nothing listens."""
+    sum_ = hashlib.sha256(text.encode()).hexdigest()
+    known = f'replace(TINYSHAKESPEARE, url="http://127.0.0.1:1/input.txt", sha256="{sum_}")'
+    code = f"\n\nfrom dataclasses import replace\n\nTINYSHAKESPEARE = {known}\n"
+    project.edit("stages/text/corpora.py", lambda before: before + code)
+    mirrored = project.folder / "texts/tinyshakespeare/input.txt"
+    mirrored.parent.mkdir(parents=True)
+    mirrored.write_text(text)
+
+
+def experiments_of(project: Project) -> dict[str, Any]:
+    """Give what `dvc exp show` knows of every experiment on the last commit, by name."""
+    (commit,) = (row for row in json.loads(project.run("dvc", "exp", "show", "--json")) if row["rev"] != "workspace")
+    found = {it["name"]: it["revs"][0]["data"] for it in commit["experiments"]}
+    assert all(found.values()), commit
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

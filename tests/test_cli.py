@@ -1,0 +1,74 @@
+"""The command line: help for everything, nothing imported before it is needed, errors as one line."""
+
+import errno
+import subprocess
+import sys
+from importlib import import_module
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from stages.cli import COMMANDS, folio
+from stages.command import StageCommand
+from stages.errors import InputError, TextError, WorkError
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_and_every_option_is_explained(name):
+    command = import_module(COMMANDS[name][0]).command
+    assert command.name == name
+    assert "Example:" in (command.help or "")
+    assert all(option.help for option in command.params if isinstance(option, click.Option))
+    result = CliRunner().invoke(folio, [name, "--help"])
+    assert result.exit_code == 0
+
+
+def test_the_group_lists_every_command_and_imports_none():
+    code = "import sys; from stages.cli import folio; folio(['--help'], standalone_mode=False); print(*sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert all(name in shown for name in COMMANDS)
+    modules = shown.split()
+    assert "torch" not in modules
+    assert not {module for module, _ in COMMANDS.values()} & set(modules)
+
+
+@pytest.mark.parametrize("name", ["download", "tokenize"])
+def test_stages_without_a_model_do_not_wait_for_torch(name):
+    code = f"import sys, {COMMANDS[name][0]}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_command_is_refused():
+    result = CliRunner().invoke(folio, ["trian"])
+    assert result.exit_code == 2
+    assert "trian" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "line"),
+    [
+        (TextError("the text is wrong"), 2, "Error: the text is wrong"),
+        (InputError("so is this"), 2, "Error: so is this"),
+        (WorkError("it failed"), 1, "Error: it failed"),
+        (OSError(errno.ENOSPC, "No space left on device", "models/x"), 1, "Error: No space left on device: models/x"),
+        (OSError(errno.EROFS, "Read-only file system"), 1, "Error: Read-only file system: while writing"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_a_user_s_error_is_one_line_and_an_exit_code(error, exit_code, line):
+    @click.command(cls=StageCommand)
+    def fails() -> None:
+        raise error
+
+    result = CliRunner().invoke(fails)
+    assert result.exit_code == exit_code
+    assert result.stderr.strip() == line
+
+
+def test_our_own_bugs_keep_their_traceback():
+    @click.command(cls=StageCommand)
+    def fails() -> None:
+        raise ZeroDivisionError
+
+    assert isinstance(CliRunner().invoke(fails).exception, ZeroDivisionError)

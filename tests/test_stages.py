@@ -1,0 +1,199 @@
+"""tokenize, train, evaluate and sample, one after the other, in a folder of their own."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from ruamel.yaml import YAML
+
+from stages.cli import folio
+from tests.conftest import make_text
+from tests.import_graph import ROOT
+
+SMALL = {
+    "compute": {"threads": 1},
+    "model": {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16, "window": 8, "order": 4, "folds": 3},
+    "train": {"max_steps": 30, "batch_size": 4, "eval_every": 10, "log_every": 10},
+    "evaluate": {"batch_size": 16},
+    "sample": {"count": 2, "length": 30, "prompt": "the "},
+}
+
+
+def set_params(**sections) -> None:
+    document = YAML().load(ROOT / "params.yaml")
+    for changes in (SMALL, sections):
+        for section, values in changes.items():
+            document[section].update(values)
+    YAML().dump(document, Path("params.yaml"))
+
+
+def run(*words: str, fails: int = 0) -> Result:
+    result = CliRunner().invoke(folio, words)
+    assert result.exit_code == fails, result.output
+    return result
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/corpus.txt").write_text(make_text())
+    set_params()
+    run("tokenize")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("data/raw").mkdir(parents=True)
+        Path("data/raw/corpus.txt").write_text(make_text())
+        set_params()
+        for stage in ("tokenize", "train"):
+            run(stage)
+    return folder
+
+
+@pytest.fixture
+def with_model(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_tokenize_divides_the_text(project):
+    from safetensors.numpy import load_file
+
+    tensors = load_file("data/tokens/tokens.safetensors")
+    length = len(make_text())
+    assert (len(tensors["train"]), len(tensors["val"])) == (int(0.9 * length), length - int(0.9 * length))
+    assert tensors["train"].dtype.name == "uint8"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\xff\xfe", "is not UTF-8: byte 0 (line 1) is 0xff"),
+        (b"x", "has 1 characters"),
+        (b"short text", "has 10 characters"),
+    ],
+)
+def test_tokenize_refuses_what_it_cannot_use_and_writes_nothing(project, content, message):
+    shutil.rmtree("data/tokens")
+    Path("data/raw/corpus.txt").write_bytes(content)
+    result = run("tokenize", fails=2)
+    assert message in result.stderr
+    assert not Path("data/tokens").exists()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"kind": "bigram"},
+        {"kind": "kneser_ney"},
+        {"prior": "none"},
+        {"prior": "kneser_ney", "recent": True},
+    ],
+    ids=str,
+)
+def test_every_kind_trains_evaluates_and_writes(project, model):
+    set_params(model=model, train={"lr_embedding": 0.3} if model == {"kind": "bigram"} else {})
+    for stage in ("train", "evaluate"):
+        run(stage)
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    assert metrics["val_loss"] < metrics["uniform_val_loss"]
+    assert metrics["sliding_val_loss"] < metrics["val_loss"] + 0.05
+    assert metrics["unigram_val_loss"] > metrics["bigram_val_loss"] > metrics["kneser_ney_val_loss"]
+    assert set(metrics) == {
+        "val_loss", "train_loss", "val_bits_per_character", "val_perplexity", "val_accuracy", "parameters",
+        "tokens_seen", "sliding_val_loss", "uniform_val_loss", "unigram_val_loss", "bigram_val_loss",
+        "kneser_ney_val_loss",
+    }  # fmt: skip
+    run("sample", "--output", "reports/samples.txt")
+    page = Path("reports/samples.txt").read_text()
+    assert page.count("--- sample") == 2
+    assert page.count("the ") >= 2
+    curve = Path("reports/train.tsv").read_text().splitlines()
+    assert curve[0] == "step\ttokens\ttrain_loss\tval_loss\tlr"
+    positions = Path("reports/loss_by_position.tsv").read_text().splitlines()
+    assert len(positions) == 33
+
+
+def test_training_twice_gives_equal_files(project):
+    contents = []
+    for _ in range(2):
+        run("train")
+        contents.append({path.name: path.read_bytes() for path in Path("models").iterdir()})
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"block_size": 5000}}, "model.block_size is 5000"),
+        ({"train": {"lr": "0.1"}}, "train.lr is '0.1'"),
+        ({"model": {"n_head": 3}}, "n_head is 3"),
+        ({"compute": {"device": "cuda"}}, "compute.device is 'cuda'"),
+    ],
+)
+def test_train_refuses_wrong_parameters_and_leaves_no_model(project, changes, message):
+    if changes == {"compute": {"device": "cuda"}}:
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("there is a CUDA device, so it cannot be missed")
+    set_params(**changes)
+    assert message in run("train", fails=2).stderr
+    assert not Path("models").exists()
+
+
+def test_evaluate_refuses_a_stride_beyond_the_block(with_model):
+    set_params(evaluate={"stride": 33})
+    assert "evaluate.stride is 33" in run("evaluate", fails=2).stderr
+
+
+def test_evaluate_refuses_tokens_of_another_vocabulary(with_model):
+    Path("data/raw/corpus.txt").write_text(make_text() + "ÄÖÜ")
+    run("tokenize")
+    assert "the tokens belong to another tokenizer" in run("evaluate", fails=2).stderr
+
+
+def test_sample_goes_to_the_terminal_and_options_come_before_parameters(with_model):
+    result = run("sample", "--prompt", "king", "--length", "12", "--count", "1", "--temperature", "0")
+    assert result.stdout.startswith("king")
+    assert len(result.stdout) == len("king") + 12 + 1
+
+
+def test_sample_needs_nothing_but_the_model(with_model, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    result = run("sample", "--model", "../models", "--length", "5")
+    assert len(result.stdout) == 1 + 5 + 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--prompt", "the 7"], "unknown character '7' (U+0037) at position 4"),
+        (["--prompt", ""], "sample.prompt is ''"),
+        (["--temperature", "-1"], "sample.temperature is -1.0"),
+        (["--model", "nowhere"], "nowhere holds no model"),
+        (["--params", "none.yaml"], "none.yaml does not exist"),
+    ],
+)
+def test_sample_refuses_what_it_cannot_use(with_model, words, message):
+    assert message in run("sample", *words, fails=2).stderr
+
+
+def test_a_prompt_longer_than_the_block_is_gone_on_from(with_model):
+    prompt = make_text(30)
+    assert run("sample", "--prompt", prompt, "--length", "5", "--count", "1").stdout.startswith(prompt)
+
+
+def test_a_seed_gives_the_same_samples(with_model):
+    assert run("sample", "--seed", "3").stdout == run("sample", "--seed", "3").stdout
+    assert run("sample", "--seed", "3").stdout != run("sample", "--seed", "4").stdout

@@ -1,0 +1,63 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.errors import ModelError, TextError
+from stages.text.tokenizer import CharTokenizer, smallest_dtype
+
+
+@given(st.text(min_size=1))
+def test_decode_is_the_inverse_of_encode(text: str):
+    tokenizer = CharTokenizer.of(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.characters == sorted(set(text))
+
+
+@pytest.mark.parametrize("text", ["a\r\nb", "\ufeffa", "a\0b", "😀é𝄞", "\u2028\x85"])
+def test_odd_characters_survive_a_round_trip_through_the_file(tmp_path, text):
+    CharTokenizer.of(text).save(tmp_path / "tokenizer.json")
+    tokenizer = CharTokenizer.load(tmp_path / "tokenizer.json")
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_the_lecture_s_vocabulary_order():
+    tokenizer = CharTokenizer.of("Bee3\n !")
+    assert tokenizer.characters == ["\n", " ", "!", "3", "B", "e"]
+    assert tokenizer.encode("Bee3").tolist() == [4, 5, 5, 3]
+
+
+@pytest.mark.parametrize(("text", "place"), [("abz", 2), ("😀ab", 0), ("ab\0", 2)])
+def test_an_unknown_character_is_named_with_its_place_and_the_known_ones(text, place):
+    with pytest.raises(TextError) as error:
+        CharTokenizer.of("abc").encode(text)
+    message = str(error.value)
+    assert repr(text[place]) in message
+    assert f"U+{ord(text[place]):04X}" in message
+    assert f"position {place}" in message
+    assert "'abc'" in message
+
+
+@pytest.mark.parametrize(("count", "dtype"), [(1, np.uint8), (256, np.uint8), (257, np.uint16), (65537, np.uint32)])
+def test_ids_take_the_smallest_type_that_holds_them(count, dtype):
+    assert smallest_dtype(count) == dtype
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"kind": "bpe"}', '{"kind": "char", "characters": ["ab"]}', "[1]"])
+def test_a_file_that_is_no_tokenizer_is_refused(tmp_path, content):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(content)
+    with pytest.raises(ModelError, match=r"tokenizer\.json is not a character tokenizer"):
+        CharTokenizer.load(path)
+
+
+def test_a_missing_tokenizer_says_what_makes_it(tmp_path):
+    with pytest.raises(ModelError, match="dvc repro tokenize"):
+        CharTokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_the_file_is_readable(tmp_path):
+    CharTokenizer.of("ba").save(tmp_path / "tokenizer.json")
+    assert json.loads((tmp_path / "tokenizer.json").read_text()) == {"kind": "char", "characters": ["a", "b"]}

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from stages.errors import TextError
+from stages.text.tokenizer import CharTokenizer
+from stages.text.tokens import check_length, load_tokens
+
+TOKENIZER = CharTokenizer("abc")
+
+
+def write(folder, **tensors) -> None:
+    save_file({name: np.array(ids, dtype=np.uint8) for name, ids in tensors.items()}, folder / "tokens.safetensors")
+
+
+def test_ids_keep_their_small_type(tmp_path):
+    write(tmp_path, train=[0, 1, 2], val=[2, 1])
+    train, val = load_tokens(tmp_path, TOKENIZER)
+    assert train.dtype == torch.uint8
+    assert (train.tolist(), val.tolist()) == ([0, 1, 2], [2, 1])
+
+
+def test_ids_of_another_vocabulary_are_refused(tmp_path):
+    write(tmp_path, train=[0, 1, 7], val=[1, 1])
+    with pytest.raises(TextError, match="holds id 7, but the vocabulary has 3 characters"):
+        load_tokens(tmp_path, TOKENIZER)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: whole + b"x", lambda whole: b""])  # noqa: ARG005
+def test_a_damaged_file_is_named(tmp_path, damage):
+    write(tmp_path, train=[0, 1], val=[1, 1])
+    path = tmp_path / "tokens.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(TextError, match=r"tokens\.safetensors is damaged"):
+        load_tokens(tmp_path, TOKENIZER)
+
+
+def test_a_missing_file_or_part_is_named(tmp_path):
+    with pytest.raises(TextError, match="does not exist; `dvc repro tokenize`"):
+        load_tokens(tmp_path, TOKENIZER)
+    write(tmp_path, train=[0, 1])
+    with pytest.raises(TextError, match="val"):
+        load_tokens(tmp_path, TOKENIZER)
+
+
+@pytest.mark.parametrize(("train", "val", "name"), [(8, 20, "training"), (20, 8, "validation")])
+def test_a_text_shorter_than_a_block_says_which_block_size_fits(train, val, name):
+    with pytest.raises(TextError, match=f"the {name} part has 8 characters.*set model.block_size to 7 or less"):
+        check_length(torch.zeros(train), torch.zeros(val), block_size=8)
+    check_length(torch.zeros(9), torch.zeros(9), block_size=8)

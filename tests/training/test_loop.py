@@ -1,0 +1,105 @@
+import pytest
+import torch
+
+from stages.models.base import LanguageModel, build
+from stages.train import make_trainer
+from stages.training.crossfit import CrossFitted
+from stages.training.loop import Trainer
+from tests.conftest import model_params, train_params
+
+
+def trainer(tokens, tokenizer, model_changes=None, **changes) -> Trainer:
+    torch.manual_seed(1)
+    model = build(model_params(**(model_changes or {})), len(tokenizer))
+    levels = model.fit(tokens[:4000])
+    prior = CrossFitted(levels, len(tokenizer), 4, model.params.recent) if levels else None
+    return make_trainer(model, tokens[:4000], tokens[4000:], train_params(**changes), prior)
+
+
+def weights(model: LanguageModel) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
+
+
+GOLDEN = {
+    "bigram": ({"kind": "bigram"}, 2.621),
+    "gpt": ({}, 2.142),
+    "gpt on a prior": ({"prior": "kneser_ney", "recent": True, "window": 8}, 0.802),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_loss_after_sixty_steps(tokens, tokenizer, name):
+    """May change only with a change that is meant to change training (another default, initialization, optimizer or
+    draw of batches), and then with a line in the changelog; a refactoring leaves it where it is.
+    """
+    changes, golden = GOLDEN[name]
+    run = trainer(tokens, tokenizer, changes, max_steps=60, eval_every=60)
+    run.run()
+    assert run.rows[-1].val_loss == pytest.approx(golden, abs=0.02)
+
+
+def test_rows_come_when_they_should_and_count_tokens(tokens, tokenizer):
+    run = trainer(tokens, tokenizer, max_steps=25, eval_every=10, accumulate=2)
+    run.run()
+    assert [(row.step, row.tokens) for row in run.rows] == [(10, 10 * 2 * 4 * 32), (20, 20 * 256), (25, 25 * 256)]
+    assert run.tokens_seen == 25 * 256
+    assert run.rows[0].lr == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("changes", [{"eval_every": 3}, {"log_every": 1}, {"eval_windows": 1}])
+def test_looking_more_often_changes_no_weight(tokens, tokenizer, changes):
+    first, second = trainer(tokens, tokenizer, max_steps=6), trainer(tokens, tokenizer, max_steps=6, **changes)
+    first.run()
+    second.run()
+    assert torch.equal(weights(first.model), weights(second.model))
+
+
+def test_accumulating_two_batches_is_one_batch_of_twice_the_size(tokens, tokenizer):
+    halves = trainer(tokens, tokenizer, batch_size=2, accumulate=2)
+    whole = trainer(tokens, tokenizer, batch_size=4)
+    drawn = [halves.batches.draw() for _ in range(2)]
+    both = type(drawn[0])(*(torch.cat([getattr(each, name) for each in drawn]) for name in ("inputs", "targets")), None)
+    halves.batches.draw = iter(drawn).__next__
+    whole.batches.draw = lambda: both
+    for run in (halves, whole):
+        run.take_step()
+    torch.testing.assert_close(weights(halves.model), weights(whole.model), atol=1e-4, rtol=1e-3)
+
+
+def test_clipping_bounds_the_gradient(tokens, tokenizer):
+    run = trainer(tokens, tokenizer, clip_norm=1e-3)
+    run.take_step()
+    norms = torch.stack([weight.grad.norm() for weight in run.model.parameters()])
+    assert norms.norm() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_averaged_weights_end_in_the_model(tokens, tokenizer):
+    plain, averaged = trainer(tokens, tokenizer), trainer(tokens, tokenizer, average=0.5)
+    plain.run()
+    averaged.run()
+    assert not torch.equal(weights(plain.model), weights(averaged.model))
+    path = torch.cat([average.flatten() for average in averaged.average])  # what was swapped out: the last step's
+    assert torch.equal(path, weights(plain.model))
+
+
+def test_dropout_acts_in_training_alone(tokens, tokenizer):
+    run = trainer(tokens, tokenizer, {"dropout": 0.5}, max_steps=5)
+    run.run()
+    ids = tokens[:32].long()[None]
+    assert torch.equal(run.model(ids), run.model(ids))
+    run.model.train()
+    assert not torch.equal(run.model(ids), run.model(ids))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the GPU's path of training was not tested")
+@pytest.mark.parametrize("prior", ["none", "kneser_ney"])
+def test_training_on_cuda_reaches_the_loss_of_the_cpu(tokens, tokenizer, prior):
+    torch.manual_seed(1)
+    model = build(model_params(prior=prior), len(tokenizer)).cuda()
+    levels = model.fit(tokens[:4000].cuda())
+    crossed = CrossFitted(levels, len(tokenizer), 4, recent=False) if levels else None
+    on_gpu = make_trainer(model, tokens[:4000].cuda(), tokens[4000:].cuda(), train_params(max_steps=60), crossed)
+    on_cpu = trainer(tokens, tokenizer, {"prior": prior}, max_steps=60)
+    for run in (on_gpu, on_cpu):
+        run.run()
+    assert on_gpu.rows[-1].val_loss == pytest.approx(on_cpu.rows[-1].val_loss, abs=0.02)
