@@ -1,6 +1,7 @@
 """dvc.yaml tells the truth: what a stage depends on, and that its commands show what they read and write."""
 
 import shlex
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -11,7 +12,7 @@ from tests.import_graph import ROOT, closure, files_of_stage
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
 
-def paths(entries: list) -> list[str]:
+def paths(entries: list[Any]) -> list[str]:
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 

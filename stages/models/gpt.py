@@ -5,9 +5,9 @@ arXiv:2104.09864); norms on queries and keys; squared ReLU (So et al. 2021, arXi
 head of its own; logits capped by 15 tanh(z / 15). What writes into the residual stream starts at zero, so that a fresh
 model is the identity and its first loss is that of the prior, or ln V.
 
-With `prior: kneser_ney` the network learns what counting leaves over (Li et al. 2022, arXiv:2210.14431): logits =
-network + trust * log p. The network sees log p as well, so that it can tell when counting is sure, and it says at each
-position how far to trust it: trust = beta + gate . h, from 1 at the start.
+With `prior: kneser_ney` the network learns what counting leaves over (Li et al. 2022, arXiv:2210.14431), and how far to
+trust each way of counting at each position (the gated mixing of Mahoney 2005, "Adaptive Weighing of Context Models"):
+logits = network + sum over experts of (beta + gate . h) * log p. It sees their log-probabilities as well.
 """
 
 import torch
@@ -26,7 +26,7 @@ PRIOR_SHIFT, PRIOR_SCALE = 4.0, 0.3  # bring log-probabilities to about -1 … 1
 
 
 class Model(LanguageModel):
-    """Embedding, `n_layer` blocks, head; and, on a prior, its counts, a map of its log-probabilities and its weight."""
+    """Embedding, `n_layer` blocks, head; on a prior also its counts, a map of its log-probabilities, their weights."""
 
     def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
         super().__init__(params, vocabulary_size)
@@ -38,9 +38,10 @@ class Model(LanguageModel):
         self.register_buffer("sin", sin, persistent=False)
         if params.prior == "kneser_ney":
             self.prior = kneser_ney.Model(params, vocabulary_size)
-            self.feature = silent(params.n_embd, vocabulary_size)
-            self.beta = nn.Parameter(torch.ones(()))
-            self.gate = silent(params.n_embd)
+            experts = self.prior.experts
+            self.feature = silent(params.n_embd, experts * vocabulary_size)
+            self.beta = nn.Parameter(torch.eye(experts)[0])  # a fresh model is the first expert
+            self.gate = silent(experts, params.n_embd)
 
     def fit(self, tokens: Tensor) -> list[Level] | None:
         """Count the training text, where there is a prior."""
@@ -49,19 +50,20 @@ class Model(LanguageModel):
     def forward(self, ids: Tensor, log_prior: Tensor | None = None) -> Tensor:
         """(B, T) -> (B, T, V); T is at most the block size.
 
-        `log_prior`, (B, T, V), stands in for the prior's own log-probabilities: in training, cross-fitted ones.
+        `log_prior`, (B, T, experts, V), stands in for the prior's own log-probabilities: in training, cross-fitted
+        ones.
         """
         if log_prior is None and self.params.prior == "kneser_ney":
-            log_prior = self.prior(ids)
+            log_prior = self.prior.opinions(ids)
         x = self.embedding(ids)
         if log_prior is not None:
-            x = x + linear((log_prior + PRIOR_SHIFT) * PRIOR_SCALE, self.feature)
+            x = x + linear((log_prior.flatten(2) + PRIOR_SHIFT) * PRIOR_SCALE, self.feature)
         h = self._network(norm(x))
         logits = LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)
         if log_prior is None:
             return logits
-        trust = self.beta + linear(h, self.gate[None]).float()  # B, T, 1
-        return logits + trust * log_prior
+        trust = self.beta + linear(h, self.gate).float()  # B, T, experts
+        return logits + (trust[:, :, None] @ log_prior).squeeze(2)
 
     def _network(self, x: Tensor) -> Tensor:
         """Run the blocks: (B, T, C) -> (B, T, C)."""

@@ -13,6 +13,11 @@ STRENGTHS = (100.0, 60.0, 30.0, 20.0, 10.0)  # s_2 … s_6, set by hand; docs/ex
 SHORTEST = 2
 
 
+def opinions(ids: Tensor, p: Tensor, recent: bool) -> Tensor:
+    """Stack log-probabilities, (B, T, experts, V): with `recent`, the window's counts on `p`; then `p` itself."""
+    return (torch.stack((with_recent(ids, p), p), dim=2) if recent else p[:, :, None]).log()
+
+
 def with_recent(ids: Tensor, p: Tensor) -> Tensor:
     """Mix the window's own counts into the next character's distributions.
 

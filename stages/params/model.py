@@ -10,7 +10,7 @@ from stages.params.base import Section
 class ModelParams(Section):
     """Kind and sizes."""
 
-    kind: Literal["bigram", "kneser_ney", "gpt"]
+    kind: Literal["bigram", "average", "head", "multihead", "block", "lecture_gpt", "kneser_ney", "gpt"]
     block_size: int = Field(ge=1, le=65536)
     n_layer: int = Field(ge=1, le=256)
     n_head: int = Field(ge=1, le=256)

@@ -20,7 +20,7 @@ def random_positions(length: int, block_size: int, batch_size: int, generator: t
 
 @dataclass(frozen=True)
 class Batch:
-    """`inputs` and `targets`, (B, T) int64, targets one character on; `log_prior`, (B, T, V), where there is one."""
+    """`inputs` and `targets`, (B, T) int64, targets one character on; `log_prior`, (B, T, experts, V), or None."""
 
     inputs: Tensor
     targets: Tensor
@@ -49,5 +49,5 @@ class Batches:
         positions = random_positions(len(self.tokens), self.block_size, self.batch_size, self.generator)
         positions = positions.to(self.tokens.device)
         inputs, targets = self.tokens[positions].long(), self.tokens[positions + 1].long()
-        log_prior = self.prior.log_probabilities(inputs, positions) if self.prior else None
+        log_prior = self.prior.opinions(inputs, positions) if self.prior else None
         return Batch(inputs, targets, log_prior)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stages.models.kneser_ney import level_discounts
 from stages.models.ngrams import Floats, Ints, Level, concatenate_ranges, ranks
-from stages.models.recent import with_recent
+from stages.models.recent import opinions
 from stages.models.rows import Rows, RowsBuilder
 
 DENSE_ENTRIES = 1 << 21
@@ -35,7 +35,7 @@ class CrossFitted:
         self.rows, self.table = self.rows.to(device), self.table.to(device)
         return self
 
-    def log_probabilities(self, ids: Tensor, positions: Tensor) -> Tensor:
+    def opinions(self, ids: Tensor, positions: Tensor) -> Tensor:
         """Give the prior of windows, as a model would see it that knows nothing before the window.
 
         Args:
@@ -43,14 +43,14 @@ class CrossFitted:
             positions: where in the training text they stand, (B, T).
 
         Returns:
-            log-probabilities of the next character, (B, T, V).
+            each expert's log-probabilities of the next character, (B, T, experts, V).
         """
         length, order = ids.shape[1], self.table.shape[1]
         seen = torch.arange(1, length + 1, device=ids.device)
         visible = torch.arange(order, device=ids.device) <= seen[:, None]
         rows = self.table[positions] * visible
         p: Tensor = self.rows(rows.flatten(0, 1)).view(*ids.shape, -1)
-        return (with_recent(ids, p) if self.recent else p).log()
+        return opinions(ids, p, self.recent)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def fitted(ids, vocabulary_size: int, **changes) -> Model:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=80), st.lists(st.integers(0, 3), min_size=1, max_size=12))
 def test_distributions_equal_the_obvious_reference_on_seen_and_unseen_contexts(ids: list[int], window: list[int]):
-    ours = fitted(ids, 5).probabilities(torch.tensor([window]))[0].numpy()
+    ours = fitted(ids, 5)(torch.tensor([window])).exp()[0].numpy()
     reference = kneser_ney([ids], 5, 4)
     theirs = [reference(tuple(window[: length + 1])) for length in range(len(window))]
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -29,7 +29,7 @@ def test_distributions_equal_the_obvious_reference_on_seen_and_unseen_contexts(i
 def test_dense_and_sparse_rows_give_the_same(monkeypatch, tokens, tokenizer, dense_entries):
     monkeypatch.setattr("stages.models.kneser_ney.DENSE_ENTRIES", dense_entries)
     ids = tokens.long()
-    p = fitted(ids, len(tokenizer)).probabilities(ids[None, :200])
+    p = fitted(ids, len(tokenizer))(ids[None, :200]).exp()
     reference = kneser_ney([ids.tolist()], len(tokenizer), 4)
     theirs = [reference(tuple(ids[max(0, end - 3) : end].tolist())) for end in range(1, 201)]
     np.testing.assert_allclose(p[0].numpy(), theirs, atol=1e-6)
@@ -38,22 +38,22 @@ def test_dense_and_sparse_rows_give_the_same(monkeypatch, tokens, tokenizer, den
 @pytest.mark.parametrize("recent", [False, True])
 def test_distributions_sum_to_one_on_any_text(tokens, tokenizer, recent):
     noise = torch.randint(len(tokenizer), (3, 50), generator=torch.Generator().manual_seed(1))
-    p = fitted(tokens, len(tokenizer), recent=recent).probabilities(noise)
+    p = fitted(tokens, len(tokenizer), recent=recent)(noise).exp()
     torch.testing.assert_close(p.sum(-1), torch.ones(3, 50))
     assert (p > 0).all()
 
 
 def test_a_large_vocabulary_does_not_overflow():
     ids = torch.arange(6000) * 7919 % 50_000  # 50,000^7 is far beyond 64 bits
-    p = fitted(ids, 50_000, order=7).probabilities(ids[None, :10])
+    p = fitted(ids, 50_000, order=7)(ids[None, :10]).exp()
     assert p[0, 6].argmax() == ids[7]
 
 
 def test_the_window_hides_what_stands_before_it(tokens, tokenizer):
     model = fitted(tokens, len(tokenizer))
     ids = tokens.long()[None, :40]
-    alone = model.probabilities(ids[:, 10:])
-    inside = model.probabilities(ids)[:, 10:]
+    alone = model(ids[:, 10:]).exp()
+    inside = model(ids).exp()[:, 10:]
     assert not torch.allclose(alone[:, 0], inside[:, 0])  # three characters of context against one
     torch.testing.assert_close(alone[:, 2:], inside[:, 2:])  # order 4 sees three characters
 

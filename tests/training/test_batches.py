@@ -30,4 +30,4 @@ def test_a_prior_comes_with_the_batch(tokens, tokenizer):
     levels = Model(model_params(kind="kneser_ney"), len(tokenizer)).fit(tokens)
     batch = Batches(tokens, 8, 4, seed=1, prior=CrossFitted(levels, len(tokenizer), 3, recent=True)).draw()
     assert batch.log_prior is not None
-    torch.testing.assert_close(batch.log_prior.exp().sum(-1), torch.ones(4, 8))
+    torch.testing.assert_close(batch.log_prior.exp().sum(-1), torch.ones(4, 8, 2))

@@ -31,7 +31,7 @@ def test_every_position_is_predicted_by_counts_of_the_other_folds(tokens, tokeni
     ]
     start, length = 3, 590
     positions = torch.arange(start, start + length)[None]
-    ours = prior.log_probabilities(ids[positions], positions).exp()[0].numpy()
+    ours = prior.opinions(ids[positions], positions).exp()[0, :, 0].numpy()
     for at in range(length):
         position = start + at
         context = tuple(ids[max(start, position - 2) : position + 1].tolist())  # a window hides what is before it
@@ -43,6 +43,6 @@ def test_the_prior_of_training_text_is_less_sure_than_counts_that_saw_it(tokens,
     prior = CrossFitted(model.fit(tokens), len(tokenizer), 5, recent=False)
     positions = torch.arange(2000)[None]
     ids, targets = tokens.long()[positions], tokens.long()[positions + 1]
-    crossed = prior.log_probabilities(ids, positions).gather(-1, targets[..., None]).mean()
+    crossed = prior.opinions(ids, positions)[:, :, 0].gather(-1, targets[..., None]).mean()
     seen = model(ids).gather(-1, targets[..., None]).mean()
     assert crossed < seen

@@ -1,0 +1,23 @@
+"""The fifth rung: heads and feed-forward with residual paths and layer norm: one block of a transformer."""
+
+from torch import Tensor, nn
+
+from stages.models.base import LanguageModel
+from stages.models.parts import Block, Embeddings
+from stages.params.model import ModelParams
+
+
+class Model(LanguageModel):
+    """Embeddings, one block, norm, head."""
+
+    def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
+        super().__init__(params, vocabulary_size)
+        self.embed = Embeddings(params, vocabulary_size)
+        self.block = Block(params)
+        self.norm = nn.LayerNorm(params.n_embd)
+        self.head = nn.Linear(params.n_embd, vocabulary_size, bias=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, T) -> (B, T, V)."""
+        logits: Tensor = self.head(self.norm(self.block(self.embed(ids))))
+        return logits

@@ -1,0 +1,22 @@
+"""The third rung: one head of self-attention, so that the average's weights depend on what stands where."""
+
+from torch import Tensor, nn
+
+from stages.models.base import LanguageModel
+from stages.models.parts import Embeddings, Heads
+from stages.params.model import ModelParams
+
+
+class Model(LanguageModel):
+    """Embeddings, one head as wide as they are, output head."""
+
+    def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
+        super().__init__(params, vocabulary_size)
+        self.embed = Embeddings(params, vocabulary_size)
+        self.attention = Heads(params.n_embd, n_head=1)
+        self.head = nn.Linear(params.n_embd, vocabulary_size, bias=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, T) -> (B, T, V)."""
+        logits: Tensor = self.head(self.attention(self.embed(ids)))
+        return logits
