@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("stages.train", "Train the model that params.yaml describes."),
     "evaluate": ("stages.evaluate", "Measure the model on the whole validation split."),
     "sample": ("stages.sample", "Let the model write."),
+    "lecture": ("stages.lecture.stage", 'Do what the notebook of "Let\'s build GPT" does, and explain it.'),
 }
 
 

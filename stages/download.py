@@ -37,6 +37,9 @@ def command(params_path: Path, own: Path, corpus_path: Path) -> None:
     start_log("download")
     params = read_section(params_path, "download", DownloadParams)
     if kept(params, corpus_path):
+        provenance_path = corpus_path.with_suffix(".json")
+        said = json.loads(provenance_path.read_text(encoding="utf-8"))
+        files.write_json(provenance_path, said | {"licence": pinned(params).licence})
         log.info("%s is there already and its sha256 holds", corpus_path)
         return
     content, provenance = obtain(params, own)

@@ -10,12 +10,12 @@ from safetensors.numpy import save_file
 
 from stages import files
 from stages.command import StageCommand, corpus_option, params_option, tokens_option
-from stages.errors import TextError
 from stages.logs import log, start_log
 from stages.params.base import read_section
 from stages.params.encode import TokenizeParams
 from stages.text.reading import read_text
-from stages.text.tokenizer import CharTokenizer, Ids
+from stages.text.splitting import split
+from stages.text.tokenizer import CharTokenizer
 
 
 @click.command(name="tokenize", cls=StageCommand)
@@ -38,22 +38,6 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
         save_file({"train": train, "val": val}, temporary)
     tokenizer.save(tokens / "tokenizer.json")
     log.info("%s: %d to train and %d to validate, vocabulary of %d", tokens, len(train), len(val), len(tokenizer))
-
-
-def split(ids: Ids, val_fraction: float, path: Path) -> tuple[Ids, Ids]:
-    """Cut `ids` into the first part, to train, and the last `val_fraction`, to validate.
-
-    Raises:
-        TextError: where a part would hold fewer than two characters, so that nothing could be predicted.
-    """
-    cut = int((1 - val_fraction) * len(ids))
-    train, val = ids[:cut], ids[cut:]
-    if min(len(train), len(val)) < 2:
-        raise TextError(
-            f"{path} has {len(ids)} characters: divided at tokenize.val_fraction = {val_fraction}, {len(train)} train "
-            f"and {len(val)} validate, and both need 2 or more; give a longer text"
-        )
-    return train, val
 
 
 if __name__ == "__main__":

@@ -88,9 +88,9 @@ def sliding_loss(model: LanguageModel, val: Tensor, params: EvaluateParams) -> f
 
 
 def kneser_ney_loss(saved: Saved, train: Tensor, val: Tensor, params: EvaluateParams) -> float:
-    """Give the loss of counting alone, without the window's own counts, in the same windows."""
+    """Give the loss of counting alone, in the same windows."""
     block_size = saved.model.params.block_size
-    counting = saved.model.params.model_copy(update={"kind": "kneser_ney", "recent": False})
+    counting = saved.model.params.model_copy(update={"kind": "kneser_ney"})
     model = build(counting, len(saved.tokenizer)).to(train.device)
     model.fit(train)
     return measure(model, blockwise(val, block_size, params.batch_size)).loss

@@ -34,7 +34,7 @@ def test_the_command_runs_the_stage_s_module_and_shows_its_files(name):
     assert words[:3] == ["python", "-m", COMMANDS[name][0]]
     assert "${" not in STAGES[name]["cmd"]
     shown = {word for word in words[3:] if not word.startswith("--")}
-    files = {path for key in ("deps", "outs", "metrics") for path in paths(STAGES[name].get(key, []))}
+    files = {path for key in ("deps", "outs", "metrics", "plots") for path in paths(STAGES[name].get(key, []))}
     data = {path for path in files if not path.startswith("stages/")}
     folders = {path.rsplit("/", 1)[0] for path in data} | {"data/raw/corpus.txt"}
     assert all(path in shown or path.rsplit("/", 1)[0] in shown or path == "data/raw/corpus.json" for path in data)

@@ -17,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own habit
 from stages.models import kneser_ney
 from stages.models.attention import attend, attend_locally
 from stages.models.base import LanguageModel
+from stages.models.experts import count_experts, opinions
 from stages.models.ngrams import Level
 from stages.params.model import ModelParams
 
@@ -38,7 +39,7 @@ class Model(LanguageModel):
         self.register_buffer("sin", sin, persistent=False)
         if params.prior == "kneser_ney":
             self.prior = kneser_ney.Model(params, vocabulary_size)
-            experts = self.prior.experts
+            experts = count_experts(params.recent)
             self.feature = silent(params.n_embd, experts * vocabulary_size)
             self.beta = nn.Parameter(torch.eye(experts)[0])  # a fresh model is the first expert
             self.gate = silent(experts, params.n_embd)
@@ -54,7 +55,7 @@ class Model(LanguageModel):
         ones.
         """
         if log_prior is None and self.params.prior == "kneser_ney":
-            log_prior = self.prior.opinions(ids)
+            log_prior = opinions(self.prior.rows, self.prior.find(ids), ids, self.params.recent)
         x = self.embedding(ids)
         if log_prior is not None:
             x = x + linear((log_prior.flatten(2) + PRIOR_SHIFT) * PRIOR_SCALE, self.feature)

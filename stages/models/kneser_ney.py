@@ -10,7 +10,6 @@ from torch import Tensor
 
 from stages.models.base import LanguageModel
 from stages.models.ngrams import Floats, Ints, Level, count_ngrams, discounts
-from stages.models.recent import opinions
 from stages.models.rows import Rows, RowsBuilder
 from stages.params.model import ModelParams
 
@@ -19,7 +18,7 @@ DENSE_ENTRIES = 1 << 20
 
 
 class Model(LanguageModel):
-    """Counts of contexts up to `order - 1` characters; with `recent`, the window's own counts on top.
+    """Counts of contexts up to `order - 1` characters.
 
     `rows` holds the probabilities, `keys_2` … the sorted keys by which contexts of two and more characters are found.
     """
@@ -38,19 +37,10 @@ class Model(LanguageModel):
             setattr(self, f"keys_{length}", torch.from_numpy(levels[length - 1].keys).to(tokens.device))
         return levels
 
-    @property
-    def experts(self) -> int:
-        """Count the opinions: that of the whole text's counts, and, before it, that of the window's on top of them."""
-        return 2 if self.params.recent else 1
-
     def forward(self, ids: Tensor) -> Tensor:
         """Give log-probabilities of the next character: (B, T) -> (B, T, V); nothing before the window is seen."""
-        return self.opinions(ids)[:, :, 0]
-
-    def opinions(self, ids: Tensor) -> Tensor:
-        """Give each expert's log-probabilities of the next character, the best first: (B, T) -> (B, T, experts, V)."""
-        p: Tensor = self.rows(self.find(ids).flatten(0, 1)).view(*ids.shape, -1)
-        return opinions(ids, p, self.params.recent)
+        p: Tensor = self.rows(self.find(ids).flatten(0, 1))
+        return p.view(*ids.shape, -1).log()
 
     def find(self, ids: Tensor) -> Tensor:
         """Give the rows, (B, T, order), of each position's contexts of 0 … order - 1 characters; 0: never seen."""

@@ -77,12 +77,14 @@ def discounts(counts_of_counts: Ints) -> Floats:
         counts_of_counts: n-grams with a count of exactly 1, 2, 3 and 4, (…, 4).
 
     Returns:
-        (…, 4), each between 0 and the count that it is taken from.
+        (…, 4), each above 0, but for the first, and at most the count that it is taken from.
     """
     n1, n2, n3, n4 = np.moveaxis(np.maximum(counts_of_counts, 1).astype(np.float64), -1, 0)
     y = n1 / (n1 + 2 * n2)
-    steps = (np.zeros_like(y), 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-    return np.stack(steps, axis=-1).clip(0, [0, 1, 2, 3])
+    steps = np.stack((1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3), axis=-1)
+    # A small text can ask for no discount at all, which would make what it does not have impossible.
+    steps = np.where(steps > 0, steps, y[..., None]).clip(max=[1, 2, 3])
+    return np.concatenate((np.zeros_like(steps[..., :1]), steps), axis=-1)
 
 
 def concatenate_ranges(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:

@@ -1,56 +1,81 @@
 """What the window itself teaches: counts of what followed the same characters earlier in the same window.
 
-A play repeats its names and a manual its terms, which counts of another text cannot know. So for contexts of
-k = 2 … 6 characters, p_k = (n_k(c) + s_k p_{k-1}) / (n_k + s_k), where n_k(c) says how often, earlier in this window,
-the same last k characters were followed by c; p_1 is the distribution that is given. This is the cache of Kuhn & De
-Mori (1990), with contexts.
+A play repeats its names and a manual its terms, which counts of another text cannot know. For contexts of k = 2, 3, …
+characters, p_k = (n_k(c) + s_k p_{k-1}) / (n_k + s_k), where n_k(c) says how often, earlier in this window, the same
+last k characters were followed by c, and p_1 is a distribution that is given. This is the cache of Kuhn & De Mori
+(1990), with contexts. A large strength s_k trusts what is given, a small one the window.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-STRENGTHS = (100.0, 60.0, 30.0, 20.0, 10.0)  # s_2 … s_6, set by hand; docs/experiments.md
 SHORTEST = 2
+STRENGTHS = (30.0, 10.0, 5.0, 2.0, 1.0, 0.5)  # for contexts of 2 … 7 characters; set by hand, docs/experiments.md
 
 
-def opinions(ids: Tensor, p: Tensor, recent: bool) -> Tensor:
-    """Stack log-probabilities, (B, T, experts, V): with `recent`, the window's counts on `p`; then `p` itself."""
-    return (torch.stack((with_recent(ids, p), p), dim=2) if recent else p[:, :, None]).log()
+@dataclass(frozen=True)
+class Agreements:
+    """The pairs of positions of the flattened windows, N = B · T of them, that end in the same characters.
+
+    `now`, `then`: the later and the earlier position of each pair, both in one window. `length`: how many characters
+    agree, as an index: 0 for SHORTEST. `count`: pairs of each position that agree so far or further, (lengths, N).
+    `size`: positions a window. `flat`: the characters, (N,).
+    """
+
+    now: Tensor
+    then: Tensor
+    length: Tensor
+    count: Tensor
+    flat: Tensor
+
+    @classmethod
+    def of(cls, ids: Tensor, lengths: int) -> "Agreements":
+        """Find them in windows, (B, T), for contexts of SHORTEST … SHORTEST + lengths - 1 characters."""
+        now, then = _pairs(ids)
+        flat, size = ids.flatten(), ids.shape[1]
+        count = torch.zeros(lengths, len(flat), device=ids.device)
+        length = torch.zeros_like(now)
+        alive, later, earlier = torch.arange(len(now), device=ids.device), now, then
+        for index in range(lengths):
+            if index:
+                back = SHORTEST + index - 1
+                same = (earlier % size >= back) & (flat[later - back] == flat[earlier - back])
+                alive, later, earlier = alive[same], later[same], earlier[same]
+                length[alive] = index
+            count[index] = torch.bincount(later, minlength=len(flat))
+        return cls(now, then, length, count, flat)
 
 
-def with_recent(ids: Tensor, p: Tensor) -> Tensor:
+def with_recent(seen: Agreements, p: Tensor, strengths: tuple[float, ...]) -> Tensor:
     """Mix the window's own counts into the next character's distributions.
 
     Args:
-        ids: windows, (B, T).
+        seen: in the windows, (B, T), for at least as many lengths as there are strengths.
         p: distributions, (B, T, V).
+        strengths: of contexts of SHORTEST characters and more.
 
     Returns:
         (B, T, V); a position sees its window up to itself.
     """
-    flat, size = ids.flatten(), p.shape[-1]
-    now, then = _pairs(ids)
-    count, agree = _counts(ids, now, then)
-    strengths = torch.tensor(STRENGTHS, dtype=p.dtype, device=p.device)[:, None]
-    keep = strengths / (count + strengths)  # of what lies below each length, (lengths, B * T)
-    above = torch.ones_like(count[0])
-    weights = torch.zeros_like(count)  # of one pair, for each length that it counts for
-    for index in reversed(range(len(STRENGTHS))):
-        weights[index] = above / (count[index] + strengths[index])
-        above = above * keep[index]
-    for index in range(1, len(STRENGTHS)):  # a pair that agrees in k characters counts for every length up to k
+    count, size = seen.count[: len(strengths)], p.shape[-1]
+    strength = torch.tensor(strengths, dtype=p.dtype, device=p.device)[:, None]
+    weights = torch.empty_like(count)  # of one pair, for each length
+    above = torch.ones_like(count[0])  # weight of what lies below each length, in the end that of p
+    for index in reversed(range(len(strengths))):
+        weights[index] = above / (count[index] + strength[index])
+        above = above * strength[index] / (count[index] + strength[index])
+    for index in range(1, len(strengths)):  # a pair that agrees in k characters counts for every length up to k
         weights[index] += weights[index - 1]
     out = p.reshape(-1, size) * above[:, None]
-    out.view(-1).scatter_add_(0, now * size + flat[then + 1], weights[agree, now])
+    length = seen.length.clamp(max=len(strengths) - 1)
+    out.view(-1).scatter_add_(0, seen.now * size + seen.flat[seen.then + 1], weights[length, seen.now])
     return out.view_as(p)
 
 
 def _pairs(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """List the pairs of positions, of the flattened windows, that lie in one window and end in the same characters.
-
-    Returns:
-        the later and the earlier position of each pair.
-    """
+    """List the pairs of positions that lie in one window and end in the same SHORTEST characters: later, earlier."""
     batch, length = ids.shape
     flat = ids.flatten()
     at = torch.arange(batch * length, device=ids.device)
@@ -65,19 +90,3 @@ def _pairs(ids: Tensor) -> tuple[Tensor, Tensor]:
     which = torch.repeat_interleave(earlier)
     before = earlier.cumsum(0) - earlier
     return order[which], order[(begin - before)[which] + torch.arange(len(which), device=ids.device)]
-
-
-def _counts(ids: Tensor, now: Tensor, then: Tensor) -> tuple[Tensor, Tensor]:
-    """Count, for each length and position, the pairs that agree so far; and how far each pair agrees, as an index."""
-    length, flat = ids.shape[1], ids.flatten()
-    count = torch.zeros(len(STRENGTHS), len(flat), device=ids.device)
-    agree = torch.zeros_like(now)
-    alive = torch.arange(len(now), device=ids.device)
-    for index in range(len(STRENGTHS)):
-        if index:
-            back = SHORTEST + index - 1
-            same = (then % length >= back) & (flat[now - back] == flat[then - back])
-            alive, now, then = alive[same], now[same], then[same]
-            agree[alive] = index
-        count[index] = torch.bincount(now, minlength=len(flat))
-    return count, agree

@@ -1,6 +1,7 @@
 """One text from the internet or a mirror: bounded in time and size, and known by its sum before it has a name."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from stages.text.corpora import Pinned
 ANSWER_SECONDS = 18.0  # for all places together, until one of them answers
 CONNECT_SECONDS = 3.0
 STALL_SECONDS = 5.0
+pooch.get_logger().setLevel("WARNING")  # what is fetched from where is said here
 RETRIES = Retry(total=3, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 
 
@@ -31,14 +33,17 @@ def fetch(corpus: Pinned, max_bytes: int) -> tuple[bytes, str]:
     """
     deadline = time.monotonic() + ANSWER_SECONDS
     failures = []
-    for source, place in places(corpus):
+    waiting = places(corpus)
+    while waiting:
+        share = (deadline - time.monotonic()) / len(waiting)  # a silent mirror leaves time for the text's own address
+        source, place = waiting.pop(0)
         try:
-            content = _fetch_from(place, corpus.sha256, max_bytes, deadline)
+            content = _fetch_from(place, corpus.sha256, max_bytes, share)
         except (DownloadError, OSError, requests.RequestException, ValueError) as error:
-            failures.append(f"{place}: {_reason(error)}")
-            log.warning("could not fetch from %s: %s", place, _reason(error))
+            failures.append(f"{_shown(place)}: {_reason(error)}")
+            log.warning("could not fetch from %s", failures[-1])
         else:
-            log.info("fetched %s from %s", corpus.name, place)
+            log.info("fetched %s from %s", corpus.name, _shown(place))
             return content, source
     raise DownloadError(f"{corpus.name} could not be fetched. Tried: " + "; ".join(failures))
 
@@ -56,7 +61,7 @@ def places(corpus: Pinned) -> list[tuple[str, str]]:
     return found
 
 
-def _fetch_from(place: str, sha256: str, max_bytes: int, deadline: float) -> bytes:
+def _fetch_from(place: str, sha256: str, max_bytes: int, seconds: float) -> bytes:
     if not _is_address(place):
         return _read_checked(Path(place), sha256)
     answered = threading.Event()
@@ -64,7 +69,7 @@ def _fetch_from(place: str, sha256: str, max_bytes: int, deadline: float) -> byt
     def work() -> bytes:
         return _download(place, sha256, max_bytes, answered)
 
-    return _in_time(work, answered, deadline)
+    return _in_time(work, answered, seconds)
 
 
 def _read_checked(path: Path, sha256: str) -> bytes:
@@ -83,6 +88,8 @@ def _download(url: str, sha256: str, max_bytes: int, answered: threading.Event) 
     with TemporaryDirectory() as folder:
         try:
             path = pooch.retrieve(url, f"sha256:{sha256}", "text", folder, downloader=transfer)
+        except requests.RequestException:  # some are ValueErrors as well
+            raise
         except ValueError as error:
             raise DownloadError(f"what came is not the text: its sha256 is not {sha256}") from error
         return Path(path).read_bytes()
@@ -99,7 +106,8 @@ def _transfer(url: str, path: Path, max_bytes: int, answered: threading.Event) -
         _check_scheme(url, response)
         response.raise_for_status()
         answered.set()
-        length = int(response.headers.get("Content-Length", 0)) or None
+        said = response.headers.get("Content-Length", "")
+        length = int(said) if said.isdigit() else None
         if "text/html" in response.headers.get("Content-Type", ""):
             raise DownloadError("an HTML page came instead of the text (a proxy's or login page?)")
         with _progress() as progress:
@@ -121,8 +129,8 @@ def _check_scheme(url: str, response: requests.Response) -> None:
         raise DownloadError(f"the address redirects from {wanted} to {got}: {response.url}")
 
 
-def _in_time(work: Callable[[], bytes], answered: threading.Event, deadline: float) -> bytes:
-    """Run `work` in a thread, and leave it behind if nothing has answered by the deadline.
+def _in_time(work: Callable[[], bytes], answered: threading.Event, seconds: float) -> bytes:
+    """Run `work` in a thread, and leave it behind if nothing has answered in time.
 
     A thread, since looking up a name can block for longer than any time-out that requests knows of.
     """
@@ -137,8 +145,8 @@ def _in_time(work: Callable[[], bytes], answered: threading.Event, deadline: flo
             answered.set()
 
     threading.Thread(target=run, daemon=True).start()
-    if not answered.wait(max(0.0, deadline - time.monotonic())):
-        raise DownloadError(f"no answer within {ANSWER_SECONDS:.0f} s")
+    if not answered.wait(max(0.0, seconds)):
+        raise DownloadError(f"no answer within {seconds:.0f} s")
     while not outcome:
         time.sleep(0.02)
     if isinstance(outcome[0], Exception):
@@ -148,6 +156,11 @@ def _in_time(work: Callable[[], bytes], answered: threading.Event, deadline: flo
 
 def _is_address(place: str) -> bool:
     return place.startswith(("http://", "https://"))
+
+
+def _shown(place: str) -> str:
+    """Leave a name and password in an address out of what is said and logged."""
+    return re.sub(r"//[^/@]*@", "//", place)
 
 
 def _reason(error: Exception) -> str:

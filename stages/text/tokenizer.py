@@ -68,7 +68,7 @@ class CharTokenizer:
             TextError: naming the first unknown character, its position and code point, and the known ones.
         """
         points = _code_points(text)
-        ids = self._ids[np.minimum(points, len(self._ids) - 1)]
+        ids = self._ids.take(points, mode="clip")
         wrong = (ids == UNKNOWN) | (points >= len(self._ids))
         if wrong.any():
             position = int(wrong.argmax())

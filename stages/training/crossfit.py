@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.models.experts import opinions
 from stages.models.kneser_ney import level_discounts
 from stages.models.ngrams import Floats, Ints, Level, concatenate_ranges, ranks
-from stages.models.recent import opinions
 from stages.models.rows import Rows, RowsBuilder
 
 DENSE_ENTRIES = 1 << 21
@@ -49,8 +49,7 @@ class CrossFitted:
         seen = torch.arange(1, length + 1, device=ids.device)
         visible = torch.arange(order, device=ids.device) <= seen[:, None]
         rows = self.table[positions] * visible
-        p: Tensor = self.rows(rows.flatten(0, 1)).view(*ids.shape, -1)
-        return opinions(ids, p, self.recent)
+        return opinions(self.rows, rows, ids, self.recent)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 from torch.optim import Optimizer
 
+from stages.errors import WorkError
 from stages.logs import log, progress_bar
 from stages.measuring.losses import Windows, measure
 from stages.models.base import LanguageModel
@@ -85,8 +86,12 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss = torch.stack([self._add_gradient() for _ in range(self.params.accumulate)]).mean()
-        if self.params.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm)
+        length = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm or torch.inf)
+        if not (loss + length).isfinite():
+            raise WorkError(
+                f"at step {self.step + 1} the loss is {float(loss):g} and the gradient's norm {float(length):g}: the "
+                f"weights were left as they were; try a smaller train.lr, or train.clip_norm 1.0"
+            )
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1

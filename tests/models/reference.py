@@ -35,8 +35,8 @@ def from_counts(
         seen = Counter(table.values())
         n1, n2, n3, n4 = (max(1, seen[value]) for value in (1, 2, 3, 4))
         y = n1 / (n1 + 2 * n2)
-        cut[length] = [0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-        cut[length] = [min(max(0.0, value), high) for high, value in enumerate(cut[length])]
+        formulas = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
+        cut[length] = [0.0, *(min(value if value > 0 else y, high) for high, value in enumerate(formulas, 1))]
     cut[1] = [0.0, 0.5, 0.5, 0.5]
 
     def distribution(context: Gram) -> NDArray[np.float64]:

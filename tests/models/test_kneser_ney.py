@@ -35,10 +35,9 @@ def test_dense_and_sparse_rows_give_the_same(monkeypatch, tokens, tokenizer, den
     np.testing.assert_allclose(p[0].numpy(), theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("recent", [False, True])
-def test_distributions_sum_to_one_on_any_text(tokens, tokenizer, recent):
+def test_distributions_sum_to_one_on_any_text(tokens, tokenizer):
     noise = torch.randint(len(tokenizer), (3, 50), generator=torch.Generator().manual_seed(1))
-    p = fitted(tokens, len(tokenizer), recent=recent)(noise).exp()
+    p = fitted(tokens, len(tokenizer))(noise).exp()
     torch.testing.assert_close(p.sum(-1), torch.ones(3, 50))
     assert (p > 0).all()
 

@@ -11,6 +11,7 @@ from stages.params.compute import ComputeParams
 from stages.params.download import DownloadParams
 from stages.params.encode import TokenizeParams
 from stages.params.evaluate import EvaluateParams
+from stages.params.lecture import LectureParams
 from stages.params.model import ModelParams
 from stages.params.sample import SampleParams
 from stages.params.train import TrainParams
@@ -24,6 +25,7 @@ SECTIONS: dict[str, type[Section]] = {
     "train": TrainParams,
     "evaluate": EvaluateParams,
     "sample": SampleParams,
+    "lecture": LectureParams,
 }
 
 

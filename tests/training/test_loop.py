@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from stages.errors import WorkError
 from stages.models.base import LanguageModel, build
 from stages.train import make_trainer
 from stages.training.crossfit import CrossFitted
@@ -103,3 +104,15 @@ def test_training_on_cuda_reaches_the_loss_of_the_cpu(tokens, tokenizer, prior):
     for run in (on_gpu, on_cpu):
         run.run()
     assert on_gpu.rows[-1].val_loss == pytest.approx(on_cpu.rows[-1].val_loss, abs=0.02)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_loss_that_is_no_number_stops_before_the_weights_change(tokens, tokenizer, step):
+    run = trainer(tokens, tokenizer)
+    for _ in range(step - 1):
+        run.take_step()
+    before = weights(run.model)
+    run.model.head.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(WorkError, match=rf"at step {step} .* train\.lr"):
+        run.take_step()
+    assert torch.equal(before, weights(run.model))

@@ -1,0 +1,65 @@
+"""lecture: the notebook of "Let's build GPT", number by number, and a page that explains it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from stages import files
+from stages.command import StageCommand, corpus_option, file_option, folder_option, params_option
+from stages.lecture import attention, page, text
+from stages.lecture.bigram import bigram
+from stages.logs import log, start_log
+from stages.measuring.counting import bigram_loss
+from stages.params.base import read_section
+from stages.params.lecture import LectureParams
+from stages.text.reading import read_text
+from stages.text.splitting import split
+from stages.text.tokenizer import CharTokenizer
+
+
+@click.command(name="lecture", cls=StageCommand)
+@params_option
+@corpus_option
+@file_option("--numbers", "numbers_path", "reports/lecture.json", "The file for the numbers.")
+@folder_option("--pages", "pages", "reports/lecture", "The folder for the page, its tables (CSV) and pictures (SVG).")
+def command(params_path: Path, corpus_path: Path, numbers_path: Path, pages: Path) -> None:
+    """Do what the notebook of the lecture does, on CPU and in float32, and explain it on a page.
+
+    `dvc repro lecture/dvc.yaml` runs it. With the seeds and steps of params.yaml the numbers are the notebook's.
+
+    Example: folio lecture --numbers reports/lecture.json --pages reports/lecture
+    """
+    start_log("lecture")
+    params = read_section(params_path, "lecture", LectureParams)
+    torch.set_num_threads(1)  # tables of this size only wait for a second one
+    corpus = read_text(corpus_path)
+    tokenizer = CharTokenizer.of(corpus)
+    ids = tokenizer.encode(corpus)
+    train, val = (torch.from_numpy(part).long() for part in split(ids, 0.1, corpus_path))
+    numbers, losses, seconds = work_out(corpus, tokenizer, train, val, params)
+    files.write_json(numbers_path, numbers)
+    counting = bigram_loss(train.numpy(), val.numpy(), len(tokenizer))
+    page.write(pages, numbers, text.tables(numbers, tokenizer), losses, seconds, counting)
+    log.info("%s holds the numbers, %s explains them", numbers_path, pages / "index.html")
+
+
+def work_out(
+    corpus: str, tokenizer: CharTokenizer, train: Tensor, val: Tensor, params: LectureParams
+) -> tuple[dict[str, Any], list[float], list[float]]:
+    """Go through the notebook; give its numbers, the loss of every step of training, and the seconds it took."""
+    numbers = text.characters(corpus, tokenizer) | text.blocks(train, val)
+    batch, xb, yb = text.batch(train, params.seed)
+    trained, losses, seconds = bigram(train, xb, yb, tokenizer, params)
+    numbers |= batch | {"bigram": trained}
+    numbers |= attention.averages(params.seed)
+    numbers["v4"] = attention.self_attention(params.seed)
+    numbers["scaling"] = attention.scaling(params.seed)
+    numbers["toy"] = attention.toy(params.toy_seed)
+    return numbers, losses, seconds
+
+
+if __name__ == "__main__":
+    command()
