@@ -37,9 +37,7 @@ def command(params_path: Path, own: Path, corpus_path: Path) -> None:
     start_log("download")
     params = read_section(params_path, "download", DownloadParams)
     if kept(params, corpus_path):
-        provenance_path = corpus_path.with_suffix(".json")
-        said = json.loads(provenance_path.read_text(encoding="utf-8"))
-        files.write_json(provenance_path, said | {"licence": pinned(params).licence})
+        correct_licence(corpus_path.with_suffix(".json"), pinned(params).licence)
         log.info("%s is there already and its sha256 holds", corpus_path)
         return
     content, provenance = obtain(params, own)
@@ -88,6 +86,13 @@ def describe(content: bytes, name: str, source: str, licence: str, requested: st
     characters = len(decode(content, Path(name)))
     digest = hashlib.sha256(content).hexdigest()
     return content, Provenance(name, source, digest, len(content), characters, licence, requested)
+
+
+def correct_licence(provenance_path: Path, licence: str) -> None:
+    """Write down another licence of a text that is kept, where params.yaml now says another."""
+    said = json.loads(provenance_path.read_text(encoding="utf-8"))
+    if said["licence"] != licence:
+        files.write_json(provenance_path, said | {"licence": licence})
 
 
 def kept(params: DownloadParams, corpus_path: Path) -> bool:

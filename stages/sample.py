@@ -37,7 +37,9 @@ def command(params_path: Path, model_folder: Path, output: Path | None, **change
     start_log("sample")
     compute, params = _read_params(params_path, changes)
     saved = load(model_folder)
-    samples = write(saved, params, prepare(compute))
+    device = prepare(compute)
+    torch.set_num_threads(1)  # one character is too little work to share: a second thread would only be waited for
+    samples = write(saved, params, device)
     page = "".join(f"--- sample {number} ---\n{text}\n" for number, text in enumerate(samples, 1))
     if output is None:
         click.echo("\n\n".join(samples))
@@ -53,15 +55,9 @@ def write(saved: Saved, params: SampleParams, device: torch.device) -> list[str]
         TextError: where the prompt has a character that the model does not know.
     """
     prompt = torch.from_numpy(saved.tokenizer.encode(params.prompt)).long().to(device)
-    generator = torch.Generator().manual_seed(params.seed)
-    ids = generate(
-        saved.model.to(device),
-        prompt.expand(params.count, -1),
-        params.length,
-        params.temperature,
-        params.top_k,
-        generator,
-    )
+    seeds = [params.seed + index for index in range(params.count)]
+    model = saved.model.to(device)
+    ids = generate(model, prompt.expand(params.count, -1), params.length, params.temperature, params.top_k, seeds)
     return [params.prompt + saved.tokenizer.decode(row) for row in ids.cpu()]
 
 

@@ -14,7 +14,6 @@ from stages.models.bigram import Model
 from stages.params.lecture import LectureParams
 from stages.params.model import ModelParams
 from stages.text.tokenizer import CharTokenizer
-from stages.writing.generate import generate
 
 PARAMS = ModelParams(
     kind="bigram", block_size=8, n_layer=1, n_head=1, n_embd=2, dropout=0.0, window=0, prior="none", order=2, folds=2,
@@ -66,8 +65,16 @@ def step(model: Model, optimizer: AdamW, train: Tensor) -> float:
 
 
 def write(model: Model, tokenizer: CharTokenizer, length: int) -> str:
-    """Write `length` characters after token 0, and put the generator back, so that training does not notice."""
+    """Write `length` characters after token 0, and put the generator back, so that training does not notice.
+
+    As the notebook draws, by torch.multinomial; `stages.writing.generate` draws so that samples do not depend on each
+    other.
+    """
     state = torch.get_rng_state()
-    ids = generate(model, torch.zeros(1, 1, dtype=torch.int64), length, 1.0, 0, torch.default_generator)
+    ids = [0]
+    with torch.no_grad():
+        for _ in range(length):
+            probabilities = model(torch.tensor([ids[-1:]]))[0, -1].softmax(-1)
+            ids.append(int(torch.multinomial(probabilities, 1)))
     torch.set_rng_state(state)
-    return tokenizer.decode(ids[0])
+    return tokenizer.decode(ids[1:])

@@ -17,7 +17,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own habit
 from stages.models import kneser_ney
 from stages.models.attention import attend, attend_locally
 from stages.models.base import LanguageModel
-from stages.models.experts import count_experts, opinions
+from stages.models.cache import Cache
+from stages.models.experts import count_experts, opinions, opinions_now
 from stages.models.ngrams import Level
 from stages.params.model import ModelParams
 
@@ -48,31 +49,43 @@ class Model(LanguageModel):
         """Count the training text, where there is a prior."""
         return self.prior.fit(tokens) if self.params.prior == "kneser_ney" else None
 
-    def forward(self, ids: Tensor, log_prior: Tensor | None = None) -> Tensor:
+    def next_logits(self, window: Tensor, cache: Cache) -> Tensor:
+        """Read the characters that the cache lacks: all of a window, or one more."""
+        log_prior = None
+        if cache.past and self.params.prior == "kneser_ney":
+            rows = self.prior.find(window[:, 1 - self.params.order :])[:, -1]
+            log_prior = opinions_now(self.prior.rows, rows, window, self.params.recent)[:, None]
+        logits: Tensor = self(window[:, cache.past :], log_prior, cache)[:, -1]
+        return logits
+
+    def forward(self, ids: Tensor, log_prior: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """(B, T) -> (B, T, V); T is at most the block size.
 
         `log_prior`, (B, T, experts, V), stands in for the prior's own log-probabilities: in training, cross-fitted
-        ones.
+        ones. With a cache that has read something, `ids` is the one character that comes next.
         """
         if log_prior is None and self.params.prior == "kneser_ney":
             log_prior = opinions(self.prior.rows, self.prior.find(ids), ids, self.params.recent)
         x = self.embedding(ids)
         if log_prior is not None:
             x = x + linear((log_prior.flatten(2) + PRIOR_SHIFT) * PRIOR_SCALE, self.feature)
-        h = self._network(norm(x))
+        h = self._network(norm(x), cache)
         logits = LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)
         if log_prior is None:
             return logits
         trust = self.beta + linear(h, self.gate).float()  # B, T, experts
         return logits + (trust[:, :, None] @ log_prior).squeeze(2)
 
-    def _network(self, x: Tensor) -> Tensor:
+    def _network(self, x: Tensor, cache: Cache | None) -> Tensor:
         """Run the blocks: (B, T, C) -> (B, T, C)."""
-        length = x.shape[1]
-        cos, sin = self.get_buffer("cos")[:length, None, None], self.get_buffer("sin")[:length, None, None]
+        past = cache.past if cache else 0
+        place = slice(past, past + x.shape[1])
         x = x.to(self.stream_dtype)
+        cos, sin = (self.get_buffer(name)[place, None, None].to(x.dtype) for name in ("cos", "sin"))
         for block in self.blocks:
-            x = block(x, cos.to(x.dtype), sin.to(x.dtype))
+            x = block(x, cos, sin, cache)
+        if cache:
+            cache.past = place.stop
         return norm(x)
 
 
@@ -85,24 +98,27 @@ class Block(nn.Module):
     def __init__(self, params: ModelParams) -> None:
         super().__init__()
         width = params.n_embd
-        self.n_head, self.window, self.dropout = params.n_head, params.window, params.dropout
+        self.n_head, self.dropout = params.n_head, params.dropout
+        self.window, self.block_size = params.window, params.block_size
         self.qkv = hidden(3, width, width)  # query, key, value
         self.project = silent(width, width)
         self.up = hidden(4 * width, width)
         self.down = silent(width, 4 * width)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C); a position sees itself and what stands before it."""
-        x = x + self._drop(self._attend(norm(x), cos, sin))
+        x = x + self._drop(self._attend(norm(x), cos, sin, cache))
         return x + self._drop(linear(F.relu(linear(norm(x), self.up)).square(), self.down))
 
-    def _attend(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         batch, length, width = x.shape
         qkv = linear(x, self.qkv.flatten(0, 1)).view(batch, length, 3, self.n_head, -1)  # B, T, 3, H, C / H
         q, k = rotate(norm(qkv[:, :, :2]), cos, sin).unbind(2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), qkv[:, :, 2].transpose(1, 2)  # B, H, T, C / H
-        near = 0 < self.window < length
-        y = attend_locally(q, k, v, self.window) if near else attend(q, k, v, causal=True)
+        if cache:
+            k, v = cache.extend(self, k, v, keep=self.window - 1 if self.window else self.block_size)
+        near = 0 < self.window < length  # and one new position sees all that is kept
+        y = attend_locally(q, k, v, self.window) if near else attend(q, k, v, causal=length > 1)
         return linear(y.transpose(1, 2).reshape(batch, length, width), self.project)
 
     def _drop(self, x: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ WRONG = [
     ("train", "optimizer", "sgd", "'muon' or 'adamw'"),
     ("train", "learning_rate", 1.0, "train.learning_rate is not a known key"),
     ("model", "n_head", 3, "n_embd is 128 and n_head is 3: the width must divide evenly"),
-    ("model", "n_embd", 130, "must be even"),
+    ("model", "n_embd", 132, "must be even"),
     ("compute", "device", "tpu", "compute.device is 'tpu'"),
     ("download", "corpus", "url", "url is None, but corpus is 'url'"),
 ]
