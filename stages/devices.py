@@ -15,7 +15,9 @@ def prepare(params: ComputeParams) -> torch.device:
         ParameterError: where the device that was asked for is not there.
     """
     torch.set_num_threads(params.threads or len(os.sched_getaffinity(0)))
-    torch.use_deterministic_algorithms(True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for equal bits
+    torch.use_deterministic_algorithms(params.deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads such memory; it cost 5 % of a step
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if params.device == "auto":
         return torch.device("cuda" if present["cuda"] else "mps" if present["mps"] else "cpu")
@@ -25,6 +27,19 @@ def prepare(params: ComputeParams) -> torch.device:
             f"set it to auto or cpu, or look at the driver"
         )
     return torch.device(params.device)
+
+
+def environment(params: ComputeParams, device: torch.device, dtype: torch.dtype) -> dict[str, str | int | bool]:
+    """Name what of the machine decides the last bits."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return {
+        "torch": torch.__version__,
+        "device": f"{device.type} {gpu}".strip(),
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "precision": str(dtype).removeprefix("torch."),
+        "deterministic": params.deterministic,
+    }
 
 
 def training_dtype(params: ComputeParams, device: torch.device) -> torch.dtype:

@@ -6,7 +6,7 @@ Not called `tokenize.py`: run as a script beside it, the standard library's modu
 from pathlib import Path
 
 import click
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from stages import files
 from stages.command import StageCommand, corpus_option, params_option, tokens_option
@@ -34,8 +34,7 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
     text = read_text(corpus_path)
     tokenizer = CharTokenizer.of(text)
     train, val = split(tokenizer.encode(text), params.val_fraction, corpus_path)
-    with files.replacing(tokens / "tokens.safetensors") as temporary:
-        save_file({"train": train, "val": val}, temporary)
+    files.write_bytes(tokens / "tokens.safetensors", save({"train": train, "val": val}))
     tokenizer.save(tokens / "tokenizer.json")
     log.info("%s: %d to train and %d to validate, vocabulary of %d", tokens, len(train), len(val), len(tokenizer))
 

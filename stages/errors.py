@@ -5,12 +5,15 @@ FolioError
 │   ├── ParameterError    a key of params.yaml
 │   ├── TextError         a text that cannot be used, or a character that is not known
 │   └── ModelError        a folder that holds no usable model
-└── WorkError             exit code 1: the input was right, the work failed
-    └── DownloadError     no place had the text
+├── WorkError             exit code 1: the input was right, the work failed
+│   └── DownloadError     no place had the text
+└── Interrupted           exit code 128 + the signal's number: somebody stopped it; nothing is wrong
 
 A message says what happened, with which value, and what to do about it. `stages.cli` alone turns one into a
 line on standard error and an exit code.
 """
+
+import signal as signals
 
 
 class FolioError(Exception):
@@ -39,6 +42,14 @@ class ModelError(InputError):
 
 class WorkError(FolioError):
     """The input was right and the work failed all the same."""
+
+
+class Interrupted(FolioError):
+    """A signal asked the stage to stop, and what it had done is kept."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"stopped by {signals.Signals(signal).name}; the next run goes on from here")
+        self.exit_code = 128 + signal
 
 
 class DownloadError(WorkError):

@@ -14,7 +14,8 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success its content is on the disk and takes `path`'s name.
 
-    The old file is replaced, never written into: DVC may have linked it to its cache.
+    Whatever writes there should raise OSError where the disk is full, as Python's own files do. The old file is
+    replaced, never written into: DVC may have linked it to its cache.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

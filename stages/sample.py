@@ -67,7 +67,7 @@ def _read_params(path: Path, changes: dict[str, str | int | float | None]) -> tu
         compute = read_section(path, "compute", ComputeParams)
         params = read_section(path, "sample", SampleParams)
     else:
-        compute = ComputeParams(device="auto", threads=0, precision="auto")
+        compute = ComputeParams(device="auto", threads=0, precision="auto", deterministic=True)
         params = SampleParams(prompt="\n", count=1, length=500, temperature=0.8, top_k=0, seed=1337)
     given = {key: value for key, value in changes.items() if value is not None}
     return compute, check_section(params.model_dump() | given, SampleParams, "sample")

@@ -1,13 +1,15 @@
 """train: a model, from tensors and parameters."""
 
+import time
 from pathlib import Path
 
 import click
 import torch
 from torch import Tensor, nn
 
+from stages import files
 from stages.command import StageCommand, file_option, model_option, params_option, tokens_option
-from stages.devices import prepare, training_dtype
+from stages.devices import environment, prepare, training_dtype
 from stages.logs import log, start_log
 from stages.measuring.losses import measure, spread
 from stages.measuring.tables import write_tsv
@@ -23,6 +25,10 @@ from stages.training.batches import Batches
 from stages.training.crossfit import CrossFitted
 from stages.training.loop import COLUMNS, Trainer
 from stages.training.optimizers import make_optimizers
+from stages.training.signals import stopping
+from stages.training.state import StateFolder, code_version
+
+HARMLESS = {"checkpoint_every", "checkpoint_steps", "log_every"}  # they change no bit of what is written
 
 
 @click.command(name="train", cls=StageCommand)
@@ -51,7 +57,8 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
         log.info("%s: %d parameters on %s, %s", model_params.kind, count_parameters(model), device, model.stream_dtype)
         prior = CrossFitted(counted, len(tokenizer), model_params.folds, model_params.recent) if counted else None
         trainer = make_trainer(model, train.to(device), val.to(device), params, prior)
-        trainer.run()
+        about = describe(compute, model_params, params, tokens, device, model.stream_dtype)
+        run_resumably(trainer, StateFolder(about))
         training = {"steps": trainer.step, "tokens_seen": trainer.tokens_seen}
         rows = trainer.table()
     else:
@@ -60,6 +67,45 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
     write_tsv(curve, COLUMNS, rows)
     save(model_folder, model, tokenizer, training)
     log.info("%s holds the model, %s its curve; next: folio evaluate, folio sample", model_folder, curve)
+
+
+def describe(
+    compute: ComputeParams,
+    model: ModelParams,
+    params: TrainParams,
+    tokens: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> dict[str, str | int | float | bool]:
+    """Name everything that decides the bits of a training, for a state to be recognized by."""
+    about = {f"model.{name}": value for name, value in model.model_dump().items()}
+    about |= {f"train.{name}": value for name, value in params.model_dump(exclude=HARMLESS).items()}
+    about |= {f"tokens/{name}": files.sha256(tokens / name) for name in ("tokens.safetensors", "tokenizer.json")}
+    return about | environment(compute, device, dtype) | {"code": code_version()}
+
+
+def run_resumably(trainer: Trainer, state: StateFolder) -> None:
+    """Train, from the last state if there is one, saving it now and then and when a signal comes.
+
+    Raises:
+        Interrupted: after the state was saved.
+        WorkError: where another process trains the same model, or the loss is no number; the last state is kept.
+    """
+    every, steps = trainer.params.checkpoint_every, trainer.params.checkpoint_steps
+    saved_at = time.monotonic()
+
+    def after_step() -> None:
+        nonlocal saved_at
+        due = trainer.step % steps == 0 if steps else time.monotonic() - saved_at >= every
+        if due or stop.signal:
+            state.save(trainer)
+            saved_at = time.monotonic()
+        stop.check()
+
+    with state.held(), stopping() as stop:
+        if state.restore(trainer):
+            log.info("resumed at step %d", trainer.step)
+        trainer.run(after_step)
 
 
 def make_trainer(

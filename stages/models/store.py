@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from stages import files
@@ -32,8 +33,7 @@ class Saved:
 def save(folder: Path, model: LanguageModel, tokenizer: CharTokenizer, training: dict[str, Any]) -> None:
     """Write a model folder; the manifest comes last, so that a folder with one is whole."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with files.replacing(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary)
+    files.write_bytes(folder / WEIGHTS, serialize(weights))
     config = {"format": FORMAT, "model": model.params.model_dump(), "training": training}
     files.write_json(folder / CONFIG, config)
     tokenizer.save(folder / TOKENIZER)

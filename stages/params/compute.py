@@ -12,4 +12,5 @@ class ComputeParams(Section):
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: int = Field(ge=0, le=1024)
+    deterministic: bool
     precision: Literal["auto", "float32", "bfloat16"]

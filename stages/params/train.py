@@ -27,3 +27,5 @@ class TrainParams(Section):
     eval_every: int = Field(ge=1)
     eval_windows: int = Field(ge=1)
     log_every: int = Field(ge=1)
+    checkpoint_every: float = Field(ge=0.0)
+    checkpoint_steps: int = Field(ge=0)

@@ -1,5 +1,6 @@
 """The loop: a batch, its gradient, a step; and, now and then, a row of the learning curve."""
 
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 
 import torch
@@ -64,8 +65,12 @@ class Trainer:
         """Count the characters predicted in training so far."""
         return self.step * self.params.accumulate * self.batches.batch_size * self.batches.block_size
 
-    def run(self) -> None:
-        """Take every step that is left, and end with the averaged weights where there are such."""
+    def run(self, after_step: Callable[[], None] = lambda: None) -> None:
+        """Take every step that is left, and end with the averaged weights where there are such.
+
+        Args:
+            after_step: called after every step but the last, when the trainer is in a state to go on from.
+        """
         self.model.train()
         with progress_bar() as progress:
             task = progress.add_task("train", total=self.params.max_steps, completed=self.step, note="")
@@ -78,6 +83,8 @@ class Trainer:
                 if self.step % self.params.eval_every == 0 or self.step == self.params.max_steps:
                     self.add_row(rate)
                 progress.update(task, completed=self.step)
+                if self.step < self.params.max_steps:
+                    after_step()
         self.model.eval()
 
     def take_step(self) -> float:

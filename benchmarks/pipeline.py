@@ -1,0 +1,54 @@
+"""How long each stage takes, and a `dvc repro` that has nothing to do: `python -m benchmarks.pipeline`.
+
+In a clone of HEAD, so that the work tree stays as it is. FOLIO_MIRROR, a folder or address, where there is no internet.
+Wall seconds, and the largest resident memory of the stage's process.
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from stages.cli import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+STAGES = ("download", "tokenize", "train", "evaluate", "sample")
+RUNS_OF_NOTHING = 5
+
+
+def timed(command: list[str], folder: Path) -> tuple[float, float]:
+    """Run a command; give its wall seconds and the largest resident memory of any child so far, in MB."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    start = time.perf_counter()
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Print the table."""
+    mirror = os.environ.get("FOLIO_MIRROR", "")
+    if mirror and "://" not in mirror:
+        os.environ["FOLIO_MIRROR"] = str(Path(mirror).absolute())
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "clone"
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+        for stage in STAGES:
+            seconds, memory = timed([sys.executable, "-m", COMMANDS[stage][0]], clone)
+            rows.append((stage, f"{seconds:.1f}", f"{memory:.0f}"))
+        seconds, _ = timed(["dvc", "repro"], clone)
+        rows.append(("dvc repro, every stage", f"{seconds:.1f}", ""))
+        nothing = statistics.median(timed(["dvc", "repro"], clone)[0] for _ in range(RUNS_OF_NOTHING))
+        rows.append((f"dvc repro, nothing to do (median of {RUNS_OF_NOTHING})", f"{nothing:.1f}", ""))
+    table = pd.DataFrame(rows, columns=["what", "seconds", "peak MB of any stage so far"])
+    print(table.to_markdown(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""A small project in a folder, whose trainer takes a few seconds, to be damaged."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import make_text
+from tests.import_graph import ROOT
+
+KINDS = {
+    "bigram": {"kind": "bigram"},
+    "gpt": {"kind": "gpt", "prior": "none"},
+    "gpt on a prior": {"kind": "gpt", "prior": "kneser_ney", "recent": True},
+}
+SMALL = {
+    "compute": {"threads": 1},
+    "model": {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16, "window": 8, "order": 4, "folds": 3},
+    "train": {"max_steps": 400, "batch_size": 2, "eval_every": 50, "log_every": 10, "checkpoint_steps": 3},
+}
+
+
+@dataclass
+class Project:
+    """A folder with tokens and params.yaml, where the train stage can be run, watched and hurt."""
+
+    folder: Path
+
+    def set(self, **sections: dict[str, object]) -> None:
+        """Write params.yaml: the repository's, made small, with some keys changed."""
+        document = YAML().load(ROOT / "params.yaml")
+        for changes in (SMALL, sections):
+            for section, values in changes.items():
+                document[section].update(values)
+        YAML().dump(document, self.folder / "params.yaml")
+
+    def start(self, stage: str = "train", *words: str) -> subprocess.Popen[str]:
+        """Start a stage in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", f"stages.{stage}", *words],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, stage: str = "train", *words: str) -> tuple[int, str]:
+        """Run a stage to its end; give its exit code and standard error."""
+        process = self.start(stage, *words)
+        _, said = process.communicate(timeout=100)
+        return process.returncode, said
+
+    def wait_for_state(self, steps: int = 1) -> None:
+        """Wait until a running trainer has saved a state of at least so many steps."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            found = [int(path.stem.split("-")[1]) for path in self.folder.glob(".scratch/*/step-*.safetensors")]
+            if max(found, default=0) >= steps:
+                return
+            time.sleep(0.002)
+        raise TimeoutError
+
+    def outputs(self) -> dict[str, str]:
+        """Give the sha256 of every file of the model, and of the curve."""
+        paths = [*sorted((self.folder / "models").glob("*")), self.folder / "reports/train.tsv"]
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+    def clean(self) -> None:
+        """Do as DVC does before it runs the stage: delete its outs."""
+        shutil.rmtree(self.folder / "models", ignore_errors=True)
+        (self.folder / "reports/train.tsv").unlink(missing_ok=True)
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """Kill the process and all that it started; give what it said."""
+    os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate(timeout=30)[1]
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Callable[..., Project]:
+    def make(**sections: dict[str, object]) -> Project:
+        project = Project(tmp_path)
+        project.set(**sections)
+        (tmp_path / "data/raw").mkdir(parents=True)
+        (tmp_path / "data/raw/corpus.txt").write_text(make_text(4000))
+        assert project.run("encode")[0] == 0
+        return project
+
+    return make

@@ -1,0 +1,61 @@
+"""SIGTERM and SIGINT, to the trainer alone and to the whole group; then the same bits."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.faults.conftest import KINDS, end
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_a_signal_saves_and_the_next_run_goes_on(make_project, number, whole_group):
+    project = make_project(model=KINDS["gpt on a prior"], train={"checkpoint_steps": 0, "checkpoint_every": 1000.0})
+    assert project.run()[0] == 0
+    whole = project.outputs()
+    project.clean()
+    process = project.start()
+    while not (project.folder / ".scratch").exists() or not list(project.folder.glob(".scratch/*/about.json")):
+        time.sleep(0.01)
+    time.sleep(0.5)
+    start = time.monotonic()
+    (os.killpg if whole_group else os.kill)(process.pid, number)
+    _, said = process.communicate(timeout=20)
+    assert time.monotonic() - start < 5
+    assert process.returncode == 128 + number, said
+    assert "stopped by" in said
+    assert not (project.folder / "models").exists()
+    code, said = project.run()
+    assert (code, "resumed at step" in said) == (0, True)
+    assert project.outputs() == whole
+
+
+def test_two_trainers_at_once_the_second_names_the_first(make_project):
+    project = make_project(model=KINDS["gpt"], train={"max_steps": 100_000})
+    first = project.start()
+    project.wait_for_state()
+    start = time.monotonic()
+    code, said = project.run()
+    assert (code, f"process {first.pid} is training the same model" in said) == (1, True)
+    assert time.monotonic() - start < 3 + 4  # three seconds, and Python's and torch's own start
+    end(first)
+    second = project.start()  # the lock died with its holder
+    project.wait_for_state(10)
+    assert second.poll() is None
+    end(second)
+
+
+def test_another_training_s_state_is_named_and_not_used(make_project):
+    project = make_project(model=KINDS["gpt"])
+    process = project.start()
+    project.wait_for_state(30)
+    end(process)
+    project.set(model=KINDS["gpt"], train={"lr": 0.01})
+    code, said = project.run()
+    assert code == 0
+    assert "resumed" not in said
+    assert "train.lr (0.02 there, 0.01 here)" in said
