@@ -22,16 +22,16 @@ import torch
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
-from stages.devices import prepare, training_dtype
+from stages.devices import prepare
 from stages.measuring.losses import blockwise, measure, sliding
-from stages.models.base import LanguageModel, build
+from stages.models.base import LanguageModel
 from stages.params.compute import ComputeParams
 from stages.params.model import ModelParams
 from stages.params.train import TrainParams
 from stages.text.tokenizer import CharTokenizer
 from stages.text.tokens import load_tokens
-from stages.train import make_trainer
-from stages.training.crossfit import CrossFitted
+from stages.training.loop import Trainer
+from stages.training.setup import set_up
 
 STARTED = time.perf_counter()
 GOALS = (1.898, 1.60, 1.4697)  # nanoGPT on a CPU; without prior; nanoGPT on an A100
@@ -80,25 +80,19 @@ def contend(contender: str, seed: int, before: float) -> dict[str, Any]:
     else:
         model_params = ModelParams.model_validate(document["model"])
         params = TrainParams.model_validate(document["train"] | {"seed": seed, "eval_every": 10**9})
-        model = build(model_params, len(tokenizer)).to(device)
-        steps, every = folio_steps(model, train, val, params, compute), 50
+        model, trainer = set_up(model_params, params, compute, len(tokenizer), train.to(device), val.to(device))
+        assert trainer
+        steps, every = folio_steps(trainer), 50
     curve = [clock.measure(model, val) for step in steps if step % every == 0 or step in (1, 10, 25)]
     slid = measure(model, sliding(val, model.params.block_size, model.params.block_size // 2, 8)).loss
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"contender": contender, "seed": seed, "curve": curve, "sliding": slid, "memory": memory}
 
 
-def folio_steps(
-    model: LanguageModel, train: torch.Tensor, val: torch.Tensor, params: TrainParams, compute: ComputeParams
-) -> Iterator[int]:
+def folio_steps(trainer: Trainer) -> Iterator[int]:
     """Train as the stage does; give the number of every step when it is done."""
-    counted = model.fit(train)
-    model.stream_dtype = training_dtype(compute, train.device)
-    folds, recent = model.params.folds, model.params.recent
-    prior = CrossFitted(counted, model.vocabulary_size, folds, recent) if counted else None
-    trainer = make_trainer(model, train, val, params, prior)
-    model.train()
-    while trainer.step < params.max_steps:
+    trainer.model.train()
+    while trainer.step < trainer.params.max_steps:
         trainer.take_step()
         yield trainer.step
 

@@ -2,18 +2,18 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages import files
 from stages.command import StageCommand, file_option, model_option, params_option, tokens_option
-from stages.devices import environment, prepare, training_dtype
+from stages.devices import environment, prepare
 from stages.logs import log, start_log
 from stages.measuring.losses import measure, spread
 from stages.measuring.tables import write_tsv
-from stages.models.base import LanguageModel, build, count_parameters
+from stages.models.base import LanguageModel, count_parameters
 from stages.models.store import save
 from stages.params.base import read_section
 from stages.params.compute import ComputeParams
@@ -21,10 +21,8 @@ from stages.params.model import ModelParams
 from stages.params.train import TrainParams
 from stages.text.tokenizer import CharTokenizer
 from stages.text.tokens import check_length, load_tokens
-from stages.training.batches import Batches
-from stages.training.crossfit import CrossFitted
 from stages.training.loop import COLUMNS, Trainer
-from stages.training.optimizers import make_optimizers
+from stages.training.setup import set_up
 from stages.training.signals import stopping
 from stages.training.state import StateFolder, code_version
 
@@ -49,39 +47,31 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
     train, val = load_tokens(tokens, tokenizer)
     check_length(train, val, model_params.block_size)
     device = prepare(compute)
-    torch.manual_seed(params.seed)
-    model = build(model_params, len(tokenizer)).to(device)
-    counted = model.fit(train.to(device))
-    if count_parameters(model):
-        model.stream_dtype = training_dtype(compute, device)
-        log.info("%s: %d parameters on %s, %s", model_params.kind, count_parameters(model), device, model.stream_dtype)
-        prior = CrossFitted(counted, len(tokenizer), model_params.folds, model_params.recent) if counted else None
-        trainer = make_trainer(model, train.to(device), val.to(device), params, prior)
-        about = describe(compute, model_params, params, tokens, device, model.stream_dtype)
-        run_resumably(trainer, StateFolder(about))
-        training = {"steps": trainer.step, "tokens_seen": trainer.tokens_seen}
-        rows = trainer.table()
+    train, val = train.to(device), val.to(device)
+    model, trainer = set_up(model_params, params, compute, len(tokenizer), train, val)
+    learned = f"{count_parameters(model)} parameters" if trainer else "no parameters: it counts"
+    log.info("%s: %s, on %s", model_params.kind, learned, device)
+    where = environment(compute, device, model.stream_dtype)
+
+    def keep(trained: dict[str, Any], rows: list[tuple[int | float, ...]]) -> None:
+        write_tsv(curve, COLUMNS, rows)
+        save(model_folder, model, tokenizer, trained | {"environment": where})
+
+    if trainer:
+        state = StateFolder(describe(model_params, params, tokens) | where | {"code": code_version()})
+        with state.held():  # until the model is saved: only then is the state of no more use
+            run_resumably(trainer, state)
+            keep({"steps": trainer.step, "tokens_seen": trainer.tokens_seen}, trainer.table())
     else:
-        training = {"steps": 0, "tokens_seen": len(train)}
-        rows = [count_row(model, train.to(device), val.to(device), params)]
-    write_tsv(curve, COLUMNS, rows)
-    save(model_folder, model, tokenizer, training)
+        keep({"steps": 0, "tokens_seen": len(train)}, [count_row(model, train, val, params)])
     log.info("%s holds the model, %s its curve; next: folio evaluate, folio sample", model_folder, curve)
 
 
-def describe(
-    compute: ComputeParams,
-    model: ModelParams,
-    params: TrainParams,
-    tokens: Path,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> dict[str, str | int | float | bool]:
-    """Name everything that decides the bits of a training, for a state to be recognized by."""
+def describe(model: ModelParams, params: TrainParams, tokens: Path) -> dict[str, str | int | float | bool]:
+    """Name what, beside the machine and the code, decides the bits of a training, for a state to be recognized by."""
     about = {f"model.{name}": value for name, value in model.model_dump().items()}
     about |= {f"train.{name}": value for name, value in params.model_dump(exclude=HARMLESS).items()}
-    about |= {f"tokens/{name}": files.sha256(tokens / name) for name in ("tokens.safetensors", "tokenizer.json")}
-    return about | environment(compute, device, dtype) | {"code": code_version()}
+    return about | {f"tokens/{name}": files.sha256(tokens / name) for name in ("tokens.safetensors", "tokenizer.json")}
 
 
 def run_resumably(trainer: Trainer, state: StateFolder) -> None:
@@ -89,7 +79,7 @@ def run_resumably(trainer: Trainer, state: StateFolder) -> None:
 
     Raises:
         Interrupted: after the state was saved.
-        WorkError: where another process trains the same model, or the loss is no number; the last state is kept.
+        WorkError: where the loss is no number; the last state is kept.
     """
     every, steps = trainer.params.checkpoint_every, trainer.params.checkpoint_steps
     saved_at = time.monotonic()
@@ -102,27 +92,10 @@ def run_resumably(trainer: Trainer, state: StateFolder) -> None:
             saved_at = time.monotonic()
         stop.check()
 
-    with state.held(), stopping() as stop:
+    with stopping() as stop:
         if state.restore(trainer):
             log.info("resumed at step %d", trainer.step)
         trainer.run(after_step)
-
-
-def make_trainer(
-    model: LanguageModel, train: Tensor, val: Tensor, params: TrainParams, prior: CrossFitted | None
-) -> Trainer:
-    """Put a trainer together; everything on the model's device."""
-    block_size = model.params.block_size
-    prior = prior.to(train.device) if prior else None
-    batches = Batches(train, block_size, params.batch_size, params.seed, prior)
-    optimizers = make_optimizers(model, params, model.stream_dtype)
-    compiled: nn.Module = torch.compile(model) if pays_to_compile(params, train.device) else model  # type: ignore[assignment]
-    return Trainer(model, batches, optimizers, spread(val, block_size, params.eval_windows), params, compiled)
-
-
-def pays_to_compile(params: TrainParams, device: torch.device) -> bool:
-    """Say whether to compile: `auto` does so on CUDA alone, since on a few CPU cores it costs half a minute."""
-    return params.compile == "on" or (params.compile == "auto" and device.type == "cuda")
 
 
 def count_row(model: LanguageModel, train: Tensor, val: Tensor, params: TrainParams) -> tuple[int | float, ...]:

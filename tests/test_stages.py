@@ -16,7 +16,7 @@ SMALL = {
     "compute": {"threads": 1},
     "model": {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16, "window": 8, "order": 4, "folds": 3},
     "train": {"max_steps": 30, "batch_size": 4, "eval_every": 10, "log_every": 10},
-    "evaluate": {"batch_size": 16},
+    "evaluate": {"batch_size": 16, "short_block": 8},
     "sample": {"count": 2, "length": 30, "prompt": "the "},
 }
 
@@ -108,11 +108,12 @@ def test_every_kind_trains_evaluates_and_writes(project, model):
     metrics = json.loads(Path("reports/metrics.json").read_text())
     assert metrics["val_loss"] < metrics["uniform_val_loss"]
     assert metrics["sliding_val_loss"] < metrics["val_loss"] + 0.05
+    assert metrics["short_block_val_loss"] >= metrics["val_loss"] - 1e-6
     assert metrics["unigram_val_loss"] > metrics["bigram_val_loss"] > metrics["kneser_ney_val_loss"]
     assert set(metrics) == {
         "val_loss", "train_loss", "val_bits_per_character", "val_perplexity", "val_accuracy", "parameters",
         "tokens_seen", "sliding_val_loss", "uniform_val_loss", "unigram_val_loss", "bigram_val_loss",
-        "kneser_ney_val_loss",
+        "kneser_ney_val_loss", "short_block_val_loss",
     }  # fmt: skip
     run("sample", "--output", "reports/samples.txt")
     page = Path("reports/samples.txt").read_text()

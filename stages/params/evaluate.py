@@ -9,4 +9,5 @@ class EvaluateParams(Section):
     """How far windows move, and how much is worked out at once."""
 
     stride: int = Field(ge=0)
+    short_block: int = Field(ge=1)
     batch_size: int = Field(ge=1)

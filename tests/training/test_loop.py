@@ -2,19 +2,19 @@ import pytest
 import torch
 
 from stages.errors import WorkError
-from stages.models.base import LanguageModel, build
-from stages.train import make_trainer
-from stages.training.crossfit import CrossFitted
+from stages.models.base import LanguageModel
+from stages.params.compute import ComputeParams
 from stages.training.loop import Trainer
+from stages.training.setup import set_up
 from tests.conftest import model_params, train_params
 
 
-def trainer(tokens, tokenizer, model_changes=None, **changes) -> Trainer:
-    torch.manual_seed(1)
-    model = build(model_params(**(model_changes or {})), len(tokenizer))
-    levels = model.fit(tokens[:4000])
-    prior = CrossFitted(levels, len(tokenizer), 4, model.params.recent) if levels else None
-    return make_trainer(model, tokens[:4000], tokens[4000:], train_params(**changes), prior)
+def trainer(tokens, tokenizer, model_changes=None, device="cpu", **changes) -> Trainer:
+    model, params = model_params(**(model_changes or {})), train_params(**changes)
+    compute = ComputeParams(device="cpu", threads=1, precision="float32", deterministic=True)
+    made = set_up(model, params, compute, len(tokenizer), tokens[:4000].to(device), tokens[4000:].to(device))[1]
+    assert made
+    return made
 
 
 def weights(model: LanguageModel) -> torch.Tensor:
@@ -95,12 +95,8 @@ def test_dropout_acts_in_training_alone(tokens, tokenizer):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the GPU's path of training was not tested")
 @pytest.mark.parametrize("prior", ["none", "kneser_ney"])
 def test_training_on_cuda_reaches_the_loss_of_the_cpu(tokens, tokenizer, prior):
-    torch.manual_seed(1)
-    model = build(model_params(prior=prior), len(tokenizer)).cuda()
-    levels = model.fit(tokens[:4000].cuda())
-    crossed = CrossFitted(levels, len(tokenizer), 4, recent=False) if levels else None
-    on_gpu = make_trainer(model, tokens[:4000].cuda(), tokens[4000:].cuda(), train_params(max_steps=60), crossed)
-    on_cpu = trainer(tokens, tokenizer, {"prior": prior}, max_steps=60)
+    on_gpu = trainer(tokens, tokenizer, {"prior": prior, "recent": True}, "cuda", max_steps=60)
+    on_cpu = trainer(tokens, tokenizer, {"prior": prior, "recent": True}, max_steps=60)
     for run in (on_gpu, on_cpu):
         run.run()
     assert on_gpu.rows[-1].val_loss == pytest.approx(on_cpu.rows[-1].val_loss, abs=0.02)

@@ -1,0 +1,75 @@
+"""Every rung of the ladder on the same budget: `python -m benchmarks.ladder`, some minutes on two cores.
+
+Blocks of 64, batches of 32, 1,500 steps, 128 wide, the optimizer and rates of params.yaml; `gpt` without prior, and
+last with it. Judged by the loss over the whole validation split, in windows of 64. Writes benchmarks/ladder.md and
+benchmarks/ladder.svg. Needs tokens (`dvc repro tokenize`) and `pip install -e '.[bench]'`. One rung in the pipeline
+itself: `dvc exp run -S model.kind=head`.
+"""
+
+import time
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from ruamel.yaml import YAML
+
+from stages.devices import prepare
+from stages.measuring.losses import blockwise, measure
+from stages.models.base import count_parameters
+from stages.params.compute import ComputeParams
+from stages.params.model import ModelParams
+from stages.params.train import TrainParams
+from stages.text.tokenizer import CharTokenizer
+from stages.text.tokens import load_tokens
+from stages.training.setup import set_up
+
+FOLDER = Path(__file__).parent
+MODEL = {"block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128, "window": 0, "prior": "none"}
+TRAIN = {"batch_size": 32, "max_steps": 1500, "eval_every": 10**9, "log_every": 10**9}
+RUNGS: dict[str, dict[str, str]] = {
+    **{kind: {"kind": kind} for kind in ("bigram", "average", "head", "multihead", "block", "lecture_gpt", "gpt")},
+    "kneser_ney": {"kind": "kneser_ney"},
+    "gpt on a prior": {"kind": "gpt", "prior": "kneser_ney"},
+}
+
+
+def main() -> None:
+    """Train every rung, and write the table and the picture."""
+    document = YAML(typ="safe").load(Path("params.yaml"))
+    compute = ComputeParams.model_validate(document["compute"])
+    tokenizer = CharTokenizer.load(Path("data/tokens/tokenizer.json"))
+    device = prepare(compute)
+    train, val = (part.to(device) for part in load_tokens(Path("data/tokens"), tokenizer))
+    rows = []
+    for name, changes in RUNGS.items():
+        start = time.perf_counter()
+        model_params = ModelParams.model_validate(document["model"] | MODEL | changes)
+        params = TrainParams.model_validate(document["train"] | TRAIN)
+        model, trainer = set_up(model_params, params, compute, len(tokenizer), train, val)
+        if trainer:
+            trainer.run()
+        seconds = time.perf_counter() - start
+        loss = measure(model, blockwise(val, model_params.block_size, 64)).loss
+        rows.append({"rung": name, "val_loss": loss, "parameters": count_parameters(model), "seconds": seconds})
+        print(rows[-1], flush=True)
+    write(pd.DataFrame(rows))
+
+
+def write(table: pd.DataFrame) -> None:
+    """Write the table as Markdown and draw it."""
+    shown = table.assign(val_loss=table["val_loss"].map("{:.4f}".format), seconds=table["seconds"].map("{:.0f}".format))
+    (FOLDER / "ladder.md").write_text(shown.to_markdown(index=False) + "\n")
+    print((FOLDER / "ladder.md").read_text())
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(table["rung"], table["val_loss"], color="#3366aa")
+    axes.invert_yaxis()
+    axes.set(xlim=(1.2, 2.8), xlabel="validation loss, nats per character, in windows of 64")
+    axes.spines[["top", "right"]].set_visible(False)
+    for place, loss in enumerate(table["val_loss"]):
+        axes.text(loss + 0.01, place, f"{loss:.3f}", va="center")
+    figure.savefig(FOLDER / "ladder.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()

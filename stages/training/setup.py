@@ -1,0 +1,59 @@
+"""From parameters and text to a model, fitted as far as counting goes, and the trainer that takes it from there."""
+
+import torch
+from torch import Tensor, nn
+
+from stages.devices import training_dtype
+from stages.measuring.losses import spread
+from stages.models.base import LanguageModel, build, count_parameters
+from stages.params.compute import ComputeParams
+from stages.params.model import ModelParams
+from stages.params.train import TrainParams
+from stages.training.batches import Batches
+from stages.training.crossfit import CrossFitted
+from stages.training.loop import Trainer
+from stages.training.optimizers import make_optimizers
+
+
+def set_up(
+    model_params: ModelParams,
+    params: TrainParams,
+    compute: ComputeParams,
+    vocabulary_size: int,
+    train: Tensor,
+    val: Tensor,
+) -> tuple[LanguageModel, Trainer | None]:
+    """Make a model with fresh weights by `train.seed`, count what it counts, and put its trainer together.
+
+    Args:
+        model_params: what it is.
+        params: how it learns.
+        compute: in which precision.
+        vocabulary_size: V.
+        train: ids to learn from, (N,), on the device that the model shall be on.
+        val: ids for the curve, (M,), there too.
+
+    Returns:
+        the model, and no trainer where no gradient has anything to teach it.
+    """
+    torch.manual_seed(params.seed)
+    model = build(model_params, vocabulary_size).to(train.device)
+    counted = model.fit(train)
+    if not count_parameters(model):
+        return model, None
+    model.stream_dtype = training_dtype(compute, train.device)
+    prior = None
+    if counted:
+        prior = CrossFitted(counted, vocabulary_size, model_params.folds, model_params.recent).to(train.device)
+    batches = Batches(train, model_params.block_size, params.batch_size, params.seed, prior)
+    optimizers = make_optimizers(model, params, model.stream_dtype)
+    windows = spread(val, model_params.block_size, params.eval_windows)
+    return model, Trainer(model, batches, optimizers, windows, params, compiled(model, params, train.device))
+
+
+def compiled(model: LanguageModel, params: TrainParams, device: torch.device) -> nn.Module:
+    """Compile the model where that pays: `auto` does so on CUDA alone, since a few CPU cores take half a minute."""
+    if params.compile == "on" or (params.compile == "auto" and device.type == "cuda"):
+        model_compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
+        return model_compiled
+    return model

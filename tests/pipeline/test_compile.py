@@ -1,0 +1,26 @@
+"""torch.compile for real: it takes a C++ compiler and half a minute, so not among the quick tests."""
+
+import shutil
+
+import pytest
+import torch
+
+from stages.training.setup import compiled
+from tests.conftest import train_params
+from tests.training.test_loop import trainer
+
+pytestmark = [
+    pytest.mark.pipeline,
+    pytest.mark.timeout(400),
+    pytest.mark.filterwarnings("ignore"),  # torch's own, while it compiles
+    pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler, and there is no g++ here"),
+]
+
+
+def test_a_compiled_model_learns_as_the_plain_one(tokens, tokenizer):
+    model = {"prior": "kneser_ney", "recent": True, "window": 8}
+    plain, fast = (trainer(tokens, tokenizer, model, max_steps=20, eval_every=20) for _ in range(2))
+    fast.compiled = compiled(fast.model, train_params(compile="on"), torch.device("cpu"))
+    for run in (plain, fast):
+        run.run()
+    assert fast.rows[-1].val_loss == pytest.approx(plain.rows[-1].val_loss, abs=0.005)
