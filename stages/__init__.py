@@ -1,1 +1,19 @@
-"""Folio: any text in, a trained, evaluated and sampled character-level language model out."""
+"""Folio: any text in, a trained, evaluated and sampled character-level language model out.
+
+`from stages import load` gives a trained model to write and score with; see `stages.writing.writer.Writer`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stages.writing.writer import Writer
+
+
+def load(folder: str = "models", device: str = "cpu") -> "Writer":
+    """Read a model folder, to write and score with."""
+    writer: Writer = import_module("stages.writing.writer").Writer.load(folder, device)
+    return writer
+
+
+__all__ = ["load"]

@@ -1,6 +1,10 @@
 """sample: what the model writes."""
 
+import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -10,11 +14,19 @@ from stages import files
 from stages.command import StageCommand, file_option, model_option, params_option
 from stages.devices import prepare
 from stages.logs import log, start_log
-from stages.models.store import Saved, load
+from stages.models.store import load
 from stages.params.base import check_section, read_section
 from stages.params.compute import ComputeParams
 from stages.params.sample import SampleParams
-from stages.writing.generate import generate
+from stages.text.reading import read_text
+from stages.writing.choosing import Choice
+from stages.writing.prompts import WAYS, known_text
+from stages.writing.talking import talk
+from stages.writing.writer import Writer
+
+DEFAULTS = SampleParams(
+    prompt="\n", count=1, length=500, temperature=0.8, top_k=0, top_p=1.0, min_p=0.0, stop=[], seed=1337
+)  # fmt: skip
 
 
 @click.command(name="sample", cls=StageCommand)
@@ -22,54 +34,94 @@ from stages.writing.generate import generate
 @model_option
 @file_option("--output", "output", None, "The file for the samples; without it they go to the terminal.")
 @click.option("--prompt", help="What to go on from, instead of sample.prompt.")
+@click.option(
+    "--prompt-file",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="A file with what to go on from; - for standard input.",
+)
 @click.option("--count", type=int, help="How many samples, instead of sample.count.")
 @click.option("--length", type=int, help="Characters a sample, instead of sample.length.")
-@click.option("--temperature", type=float, help="Instead of sample.temperature; 0 takes the likeliest character.")
-@click.option("--top-k", type=int, help="Instead of sample.top_k.")
-@click.option("--seed", type=int, help="Instead of sample.seed.")
-def command(params_path: Path, model_folder: Path, output: Path | None, **changes: str | int | float | None) -> None:
-    """Let the model write: to the terminal, or to the file that --output names.
+@click.option("--temperature", type=float, help="0: the likeliest character; 1: as the model believes; above: wilder.")
+@click.option("--top-k", type=int, help="Draw among so many of the likeliest characters; 0: among all.")
+@click.option("--top-p", type=float, help="Draw among the likeliest that hold this much probability together.")
+@click.option("--min-p", type=float, help="Draw among those at least this part as likely as the likeliest.")
+@click.option("--stop", multiple=True, help="A text to stop before; may be given again.")
+@click.option("--seed", type=int, help="Of the first sample; the next ones count on.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Instead of compute.device.")
+@click.option(
+    "--unknown",
+    type=click.Choice(WAYS),
+    default="error",
+    show_default=True,
+    help="Characters of the prompt that the model never saw: refuse, leave out, or take the most similar.",
+)
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON a sample, with seed, log-probability and bits.")
+@click.option("--interactive", is_flag=True, help="Ask for prompts, one after another; Ctrl-C ends a sample.")
+def command(
+    params_path: Path,
+    model_folder: Path,
+    output: Path | None,
+    prompt_file: Path | None,
+    device: str | None,
+    unknown: Any,  # noqa: ANN401 - one of WAYS, as click checked
+    as_json: bool,
+    interactive: bool,
+    **changes: Any,  # noqa: ANN401 - options named like keys of `sample:`
+) -> None:
+    """Let the model write: to the terminal, as it is made, or to the file that --output names.
 
     What no option says comes from `sample:` in params.yaml, or, with no such file, from Folio's own defaults.
 
-    Example: folio sample --prompt "ROMEO:" --length 300
+    Example: folio sample --prompt "ROMEO:" --length 300 --stop "JULIET:"
     """
     start_log("sample")
-    compute, params = _read_params(params_path, changes)
+    if prompt_file is not None:
+        changes["prompt"] = sys.stdin.read() if str(prompt_file) == "-" else read_text(prompt_file)
+    compute, params = _read_params(params_path, device, changes)
     saved = load(model_folder)
-    device = prepare(compute)
+    where = prepare(compute)
     torch.set_num_threads(1)  # one character is too little work to share: a second thread would only be waited for
-    samples = write(saved, params, device)
-    page = "".join(f"--- sample {number} ---\n{text}\n" for number, text in enumerate(samples, 1))
-    if output is None:
-        click.echo("\n\n".join(samples))
+    writer = Writer(saved, where)
+    choice = Choice(params.temperature, params.top_k, params.top_p, params.min_p)
+    if interactive:
+        talk(writer, params, choice, unknown)
+        return
+    prompt = known_text(params.prompt, writer.tokenizer, unknown)
+    seeds = [params.seed + index for index in range(params.count)]
+    if output is None and not as_json and sys.stdout.isatty():
+        for seed in seeds:
+            click.echo(prompt, nl=False)
+            for piece in writer.stream(prompt, params.length, choice, seed, params.stop):
+                click.echo(piece, nl=False)
+            click.echo("\n" if seed != seeds[-1] else "")
+        return
+    samples = writer.write(prompt, params.length, choice, seeds, params.stop)
+    texts = [sample.text for sample in samples]
+    if as_json:
+        shown = "\n".join(json.dumps(asdict(sample)) for sample in samples)
+    elif output:
+        shown = "\n".join(f"--- sample {number} ---\n{text}" for number, text in enumerate(texts, 1))
     else:
-        files.write_text(output, page)
+        shown = "\n\n".join(texts)
+    if output is None:
+        click.echo(shown)
+    else:
+        files.write_text(output, shown + "\n")
         log.info("%s holds %d samples of %d characters", output, params.count, params.length)
 
 
-def write(saved: Saved, params: SampleParams, device: torch.device) -> list[str]:
-    """Draw `params.count` texts, each the prompt and what follows.
-
-    Raises:
-        TextError: where the prompt has a character that the model does not know.
-    """
-    prompt = torch.from_numpy(saved.tokenizer.encode(params.prompt)).long().to(device)
-    seeds = [params.seed + index for index in range(params.count)]
-    model = saved.model.to(device)
-    ids = generate(model, prompt.expand(params.count, -1), params.length, params.temperature, params.top_k, seeds)
-    return [params.prompt + saved.tokenizer.decode(row) for row in ids.cpu()]
-
-
-def _read_params(path: Path, changes: dict[str, str | int | float | None]) -> tuple[ComputeParams, SampleParams]:
+def _read_params(path: Path, device: str | None, changes: dict[str, Any]) -> tuple[ComputeParams, SampleParams]:
     source = click.get_current_context().get_parameter_source("params_path")
     if path.exists() or source != ParameterSource.DEFAULT:
         compute = read_section(path, "compute", ComputeParams)
         params = read_section(path, "sample", SampleParams)
     else:
         compute = ComputeParams(device="auto", threads=0, precision="auto", deterministic=True)
-        params = SampleParams(prompt="\n", count=1, length=500, temperature=0.8, top_k=0, seed=1337)
-    given = {key: value for key, value in changes.items() if value is not None}
+        params = DEFAULTS
+    given = {key: value for key, value in changes.items() if value is not None and value != ()}
+    if "stop" in given:
+        given["stop"] = list(given["stop"])
+    compute = compute.model_copy(update={"device": device or compute.device})
     return compute, check_section(params.model_dump() | given, SampleParams, "sample")
 
 

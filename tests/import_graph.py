@@ -1,6 +1,7 @@
 """Which of Folio's own modules a module imports, directly or not, read from the source."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -26,7 +27,7 @@ def imports(module: str) -> set[str]:
     path = file_of(module)
     assert path is not None, module
     named = set(BY_NAME.get(module, set()))
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             named |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -34,6 +35,14 @@ def imports(module: str) -> set[str]:
     named = {name for name in named if name.split(".")[0] == "stages" and file_of(name)}
     parents = {name.rsplit(".", depth)[0] for name in named for depth in range(1, name.count(".") + 1)}
     return named | parents
+
+
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """Go through a tree, but for what is there for the type checker alone."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from walk(child)
 
 
 def closure(modules: set[str]) -> set[str]:

@@ -53,6 +53,14 @@ def measure(model: LanguageModel, batches: Iterable[Windows]) -> Measured:
     return Measured(float(sums.sum()) / total, hits / total, sums / counts.clamp(min=1), counts)
 
 
+@torch.inference_mode()
+def character_losses(model: LanguageModel, batches: Iterable[Windows]) -> Iterator[Tensor]:
+    """Give the loss, in nats, of every counted position of every window, (B, counted); for models that are trained."""
+    for batch in batches:
+        logits, targets = model(batch.inputs).float()[:, batch.first :], batch.targets[:, batch.first :]
+        yield F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+
+
 def blockwise(tokens: Tensor, block_size: int, batch_size: int) -> Iterator[Windows]:
     """Cut a text, (N,), into consecutive windows, the last short one too: every character but the first is predicted
     once, and nothing before its window is seen.

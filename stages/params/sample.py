@@ -13,4 +13,7 @@ class SampleParams(Section):
     length: int = Field(ge=1)
     temperature: float = Field(ge=0.0)
     top_k: int = Field(ge=0)
+    top_p: float = Field(gt=0.0, le=1.0)
+    min_p: float = Field(ge=0.0, le=1.0)
+    stop: list[str]
     seed: int = Field(ge=0, lt=2**63)

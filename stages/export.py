@@ -1,0 +1,36 @@
+"""export: a model for other tools."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from stages.command import StageCommand, folder_option, model_option
+from stages.errors import WorkError
+from stages.logs import log, start_log
+from stages.models.store import load
+
+
+@click.command(name="export", cls=StageCommand)
+@model_option
+@click.option("--to", "target", type=click.Choice(["huggingface"]), required=True, help="For which library.")
+@folder_option("--output", "output", "exported", "The folder for the exported model.")
+def command(model_folder: Path, target: str, output: Path) -> None:
+    """Write the model so that plain `transformers` opens it: AutoModelForCausalLM and AutoTokenizer, no code of ours.
+
+    `lecture_gpt` becomes a GPT-2, and `gpt` with `prior: none` and `window: 0` a NanoChat. Needs the extra `export`.
+
+    Example: folio export --to huggingface --output exported
+    """
+    start_log("export")
+    saved = load(model_folder)
+    if not find_spec("transformers"):
+        raise WorkError("export needs the transformers library: pip install -e '.[export]'")
+    from stages.exporting.huggingface import export
+
+    export(saved, output)
+    log.info('%s holds the model for %s: AutoModelForCausalLM.from_pretrained("%s")', output, target, output)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,48 @@
+"""A prompt as ids, and what to do with characters that a model never saw."""
+
+import unicodedata
+from typing import Literal, get_args
+
+from stages.errors import TextError
+from stages.text.tokenizer import CharTokenizer
+
+Unknown = Literal["error", "skip", "nearest"]
+WAYS: tuple[str, ...] = get_args(Unknown)
+
+
+def known_text(text: str, tokenizer: CharTokenizer, unknown: Unknown) -> str:
+    """Give `text` with known characters only.
+
+    Args:
+        text: any.
+        tokenizer: that knows.
+        unknown: `error`: refuse; `skip`: leave unknown characters out; `nearest`: take the letter below an accent, the
+            other case, or the known character with the nearest code point.
+
+    Raises:
+        TextError: naming every unknown character, and the known ones; or where nothing is left.
+    """
+    known = set(tokenizer.characters)
+    strange = sorted(set(text) - known)
+    if strange and unknown == "error":
+        shown = ", ".join(
+            f"{each!r} (U+{ord(each):04X}, first at position {text.index(each)})" for each in strange[:20]
+        )
+        raise TextError(
+            f"unknown characters: {shown}; the {len(tokenizer)} known ones: {tokenizer.known()}; or take "
+            f"--unknown skip or --unknown nearest"
+        )
+    replacement = {each: "" if unknown == "skip" else nearest(each, tokenizer.characters) for each in strange}
+    kept = "".join(replacement.get(each, each) for each in text)
+    if not kept:
+        raise TextError("nothing is left of the prompt: give at least one character that the model knows")
+    return kept
+
+
+def nearest(character: str, known: list[str]) -> str:
+    """Give the known character that is most like another."""
+    plain = unicodedata.normalize("NFKD", character)[0]
+    for candidate in (plain, plain.swapcase(), character.lower(), character.upper()):
+        if candidate in known:
+            return candidate
+    return min(known, key=lambda each: abs(ord(each) - ord(plain)))

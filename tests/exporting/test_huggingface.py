@@ -1,0 +1,60 @@
+import pytest
+import torch
+from click.testing import CliRunner
+
+from stages.cli import folio
+from stages.models.base import build
+from stages.models.store import load, save
+from stages.text.tokenizer import CharTokenizer
+from tests.conftest import make_text, model_params
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed: exporting was not tested")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+TEXT = make_text(300) + "\n\n  ,.!? é😀\t\r\n"
+TOKENIZER = CharTokenizer.of(TEXT)
+
+
+def saved_model(folder, **changes) -> None:
+    torch.manual_seed(1)
+    model = build(model_params(n_layer=2, **changes), len(TOKENIZER))
+    model.fit(torch.from_numpy(TOKENIZER.encode(TEXT)))
+    for weight in model.parameters():
+        weight.data.normal_(std=0.3)
+    save(folder, model, TOKENIZER, {})
+
+
+@pytest.mark.parametrize(("kind", "theirs"), [("lecture_gpt", "GPT2LMHeadModel"), ("gpt", "NanoChatForCausalLM")])
+def test_plain_transformers_gives_our_logits_and_round_trips_our_texts(tmp_path, kind, theirs):
+    saved_model(tmp_path / "models", kind=kind)
+    words = ["export", "--model", str(tmp_path / "models"), "--to", "huggingface", "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(folio, words)
+    assert result.exit_code == 0, result.output
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert type(model).__name__ == theirs
+    ids = tokenizer(TEXT)["input_ids"]
+    assert ids == TOKENIZER.encode(TEXT).tolist()
+    assert tokenizer.decode(ids) == TEXT
+    window = torch.tensor([ids[:32], ids[40:72]])
+    with torch.no_grad():
+        torch.testing.assert_close(model(window).logits, load(tmp_path / "models").model(window), atol=1e-5, rtol=1e-5)
+    written = model.generate(window[:, :5], max_new_tokens=10, do_sample=False)
+    assert written.shape == (2, 15)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kind": "bigram"}, "kind 'bigram' cannot be exported"),
+        ({"kind": "kneser_ney"}, "kind 'kneser_ney' cannot be exported"),
+        ({"prior": "kneser_ney"}, "model.prior is 'kneser_ney'"),
+        ({"window": 8}, "looks back over 8 of 32 positions"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path, changes, reason):
+    saved_model(tmp_path / "models", **changes)
+    words = ["export", "--model", str(tmp_path / "models"), "--to", "huggingface", "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(folio, words)
+    assert result.exit_code == 2
+    assert reason in result.stderr
+    assert not (tmp_path / "out").exists()
