@@ -54,7 +54,7 @@ class Clock:
         """Give the seconds so far and the loss in windows, and leave the clock as it was."""
         start = time.perf_counter()
         seconds = self.read()
-        loss = measure(model, blockwise(val, model.params.block_size, 8)).loss
+        loss = measure(model, blockwise(val, model.params.block_size, 4)).loss
         self.paused += time.perf_counter() - start
         return seconds, loss
 
@@ -84,7 +84,7 @@ def contend(contender: str, seed: int, before: float) -> dict[str, Any]:
         assert trainer
         steps, every = folio_steps(trainer), 50
     curve = [clock.measure(model, val) for step in steps if step % every == 0 or step in (1, 10, 25)]
-    slid = measure(model, sliding(val, model.params.block_size, model.params.block_size // 2, 8)).loss
+    slid = measure(model, sliding(val, model.params.block_size, model.params.block_size // 2, 4)).loss
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"contender": contender, "seed": seed, "curve": curve, "sliding": slid, "memory": memory}
 
@@ -119,7 +119,8 @@ def summarize(runs: list[dict[str, Any]]) -> pd.DataFrame:
         for goal in GOALS:
             times = [seconds_to(curve, goal) for curve in curves]
             reached = [each for each in times if each is not None]
-            row[f"s to {goal}"] = f"{statistics.median(reached):.1f}" if len(reached) == len(times) else "never"
+            some = "" if len(reached) == len(times) else f" ({len(reached)} of {len(times)} runs)"
+            row[f"s to {goal}"] = f"{statistics.median(reached):.1f}{some}" if reached else "never"
         row["peak MB"] = f"{max(run['memory'] for run in mine):.0f}"
         rows.append(row)
     return pd.DataFrame(rows)
