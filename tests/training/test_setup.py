@@ -50,6 +50,7 @@ def test_precision_is_what_was_asked_for_and_auto_asks_the_hardware(monkeypatch,
         assert training_dtype(compute, torch.device("cpu")) == (expected or auto)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch by torch
 def test_auto_compiles_on_cuda_alone(tokens, tokenizer):
     model = trainer(tokens, tokenizer).model
     for choice, device, compiles in [
