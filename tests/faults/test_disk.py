@@ -23,9 +23,15 @@ def run_with_file_limit(project, stage: str, limit: int) -> tuple[int, str]:
 
     words = ["--output", "reports/samples.txt"] if stage == "sample" else []
     done = subprocess.run(
-        [sys.executable, "-m", f"stages.{stage}", *words], cwd=project.folder, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, preexec_fn=limited, timeout=100, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", f"stages.{stage}", *words],
+        cwd=project.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        preexec_fn=limited,
+        timeout=100,
+        check=False,
+    )
     return done.returncode, done.stderr
 
 
