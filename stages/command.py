@@ -1,6 +1,7 @@
 """What the stages' Click commands share: options, and errors that become a line and an exit code."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,19 +41,40 @@ class Reported(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
 
 
+class OutputPath(click.Path):
+    """A path to write to: it must not lead out of the folder that the command runs in, the project's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Refuse a path outside; a link inside may lead elsewhere, as to a larger disk."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        inside = Path(os.path.normpath(Path.cwd() / path)).is_relative_to(Path.cwd())
+        if not inside:
+            self.fail(f"'{path}' lies outside the project's folder, {Path.cwd()}; choose a place in it", param, ctx)
+        return path
+
+
 def file_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
-    """Make an option that takes a file's path."""
-    return _path_option(flag, name, default, text, dir_okay=False)
+    """Make an option for a file to read."""
+    return _option(flag, name, default, text, click.Path(path_type=Path, dir_okay=False))
 
 
 def folder_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
-    """Make an option that takes a folder's path."""
-    return _path_option(flag, name, default, text, file_okay=False)
+    """Make an option for a folder to read from."""
+    return _option(flag, name, default, text, click.Path(path_type=Path, file_okay=False))
 
 
-def _path_option(flag: str, name: str, default: str | None, text: str, **kind: bool) -> Decorator:
-    path = click.Path(path_type=Path, **kind)
-    return click.option(flag, name, type=path, default=default, show_default=default is not None, help=text)
+def output_file_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
+    """Make an option for a file to write, inside the project."""
+    return _option(flag, name, default, text, OutputPath(path_type=Path, dir_okay=False))
+
+
+def output_folder_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
+    """Make an option for a folder to write to, inside the project."""
+    return _option(flag, name, default, text, OutputPath(path_type=Path, file_okay=False))
+
+
+def _option(flag: str, name: str, default: str | None, text: str, kind: click.Path) -> Decorator:
+    return click.option(flag, name, type=kind, default=default, show_default=default is not None, help=text)
 
 
 params_option = file_option("--params", "params_path", "params.yaml", "The file of parameters.")

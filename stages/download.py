@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from stages import files
-from stages.command import StageCommand, file_option, folder_option, params_option
+from stages.command import StageCommand, folder_option, output_file_option, params_option
 from stages.errors import DownloadError, TextError
 from stages.logs import log, start_log
 from stages.params.base import read_section
@@ -20,7 +20,7 @@ from stages.text.reading import decode
 @click.command(name="download", cls=StageCommand)
 @params_option
 @folder_option("--own", "own", "data/own", "The folder of your own .txt files; read where download.corpus is 'own'.")
-@file_option(
+@output_file_option(
     "--corpus",
     "corpus_path",
     "data/raw/corpus.txt",

@@ -9,7 +9,7 @@ import click
 from safetensors.numpy import save
 
 from stages import files
-from stages.command import StageCommand, corpus_option, params_option, tokens_option
+from stages.command import StageCommand, corpus_option, output_folder_option, params_option
 from stages.logs import log, start_log
 from stages.params.base import read_section
 from stages.params.encode import TokenizeParams
@@ -21,7 +21,7 @@ from stages.text.tokenizer import CharTokenizer
 @click.command(name="tokenize", cls=StageCommand)
 @params_option
 @corpus_option
-@tokens_option
+@output_folder_option("--tokens", "tokens", "data/tokens", "The folder for the tensors and the vocabulary.")
 def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
     """Turn the text into tensors of character ids and a vocabulary.
 

@@ -7,7 +7,7 @@ import click
 from torch import Tensor
 
 from stages import files
-from stages.command import StageCommand, file_option, model_option, params_option, tokens_option
+from stages.command import StageCommand, model_option, output_file_option, params_option, tokens_option
 from stages.devices import prepare
 from stages.errors import ParameterError
 from stages.logs import log, start_log
@@ -26,8 +26,8 @@ from stages.text.tokens import load_tokens
 @params_option
 @tokens_option
 @model_option
-@file_option("--metrics", "metrics", "reports/metrics.json", "The file for the figures.")
-@file_option(
+@output_file_option("--metrics", "metrics", "reports/metrics.json", "The file for the figures.")
+@output_file_option(
     "--by-position",
     "by_position",
     "reports/loss_by_position.tsv",

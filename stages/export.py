@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from stages.command import StageCommand, folder_option, model_option
+from stages.command import StageCommand, model_option, output_folder_option
 from stages.errors import WorkError
 from stages.logs import log, start_log
 from stages.models.store import load
@@ -14,7 +14,7 @@ from stages.models.store import load
 @click.command(name="export", cls=StageCommand)
 @model_option
 @click.option("--to", "target", type=click.Choice(["huggingface"]), required=True, help="For which library.")
-@folder_option("--output", "output", "exported", "The folder for the exported model.")
+@output_folder_option("--output", "output", "exported", "The folder for the exported model.")
 def command(model_folder: Path, target: str, output: Path) -> None:
     """Write the model so that plain `transformers` opens it: AutoModelForCausalLM and AutoTokenizer, no code of ours.
 

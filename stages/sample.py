@@ -11,7 +11,7 @@ import torch
 from click.core import ParameterSource
 
 from stages import files
-from stages.command import StageCommand, file_option, model_option, params_option
+from stages.command import StageCommand, model_option, output_file_option, params_option
 from stages.devices import prepare
 from stages.logs import log, start_log
 from stages.models.store import load
@@ -32,7 +32,7 @@ DEFAULTS = SampleParams(
 @click.command(name="sample", cls=StageCommand)
 @params_option
 @model_option
-@file_option("--output", "output", None, "The file for the samples; without it they go to the terminal.")
+@output_file_option("--output", "output", None, "The file for the samples; without it they go to the terminal.")
 @click.option("--prompt", help="What to go on from, instead of sample.prompt.")
 @click.option(
     "--prompt-file",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import torch
 
-from stages.command import StageCommand, file_option, model_option
+from stages.command import StageCommand, model_option, output_file_option
 from stages.logs import log, start_log
 from stages.measuring.tables import write_tsv
 from stages.models.store import load
@@ -20,7 +20,9 @@ from stages.writing.writer import Writer
 @click.command(name="score", cls=StageCommand)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @model_option
-@file_option("--table", "table", None, "A file for a row of each character: position, code point, bits, probability.")
+@output_file_option(
+    "--table", "table", None, "A file for a row of each character: position, code point, bits, probability."
+)
 @click.option("--device", default="cpu", show_default=True, help="Where to work it out: cpu, cuda or mps.")
 @click.option(
     "--unknown",

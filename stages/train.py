@@ -8,7 +8,7 @@ import click
 from torch import Tensor
 
 from stages import files
-from stages.command import StageCommand, file_option, model_option, params_option, tokens_option
+from stages.command import StageCommand, output_file_option, output_folder_option, params_option, tokens_option
 from stages.devices import environment, prepare
 from stages.logs import log, start_log
 from stages.measuring.losses import measure, spread
@@ -32,8 +32,8 @@ HARMLESS = {"checkpoint_every", "checkpoint_steps", "log_every"}  # they change 
 @click.command(name="train", cls=StageCommand)
 @params_option
 @tokens_option
-@model_option
-@file_option("--curve", "curve", "reports/train.tsv", "The file for the learning curve.")
+@output_folder_option("--model", "model_folder", "models", "The folder for the trained model.")
+@output_file_option("--curve", "curve", "reports/train.tsv", "The file for the learning curve.")
 def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) -> None:
     """Train the model that `model:` and `train:` in params.yaml describe.
 

@@ -72,3 +72,22 @@ def test_our_own_bugs_keep_their_traceback():
         raise ZeroDivisionError
 
     assert isinstance(CliRunner().invoke(fails).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (["train", "--model", "../models"], "../models"),
+        (["train", "--curve", "/tmp/curve.tsv"], "/tmp/curve.tsv"),
+        (["tokenize", "--tokens", "a/../../b"], "a/../../b"),
+        (["download", "--corpus", "../x.txt"], "../x.txt"),
+        (["evaluate", "--metrics", "../m.json"], "../m.json"),
+        (["sample", "--output", "../s.txt"], "../s.txt"),
+    ],
+)
+def test_output_never_leaves_the_project_s_folder(tmp_path, monkeypatch, words, path):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(folio, words)
+    assert result.exit_code == 2
+    assert f"'{path}' lies outside the project's folder" in result.stderr
+    assert not list(tmp_path.iterdir())

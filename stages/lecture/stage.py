@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stages import files
-from stages.command import StageCommand, corpus_option, file_option, folder_option, params_option
+from stages.command import StageCommand, corpus_option, output_file_option, output_folder_option, params_option
 from stages.lecture import attention, page, text
 from stages.lecture.bigram import bigram
 from stages.logs import log, start_log
@@ -23,8 +23,10 @@ from stages.text.tokenizer import CharTokenizer
 @click.command(name="lecture", cls=StageCommand)
 @params_option
 @corpus_option
-@file_option("--numbers", "numbers_path", "reports/lecture.json", "The file for the numbers.")
-@folder_option("--pages", "pages", "reports/lecture", "The folder for the page, its tables (CSV) and pictures (SVG).")
+@output_file_option("--numbers", "numbers_path", "reports/lecture.json", "The file for the numbers.")
+@output_folder_option(
+    "--pages", "pages", "reports/lecture", "The folder for the page, its tables (CSV) and pictures (SVG)."
+)
 def command(params_path: Path, corpus_path: Path, numbers_path: Path, pages: Path) -> None:
     """Do what the notebook of the lecture does, on CPU and in float32, and explain it on a page.
 

@@ -24,7 +24,8 @@ def saved_model(folder, **changes) -> None:
 
 
 @pytest.mark.parametrize(("kind", "theirs"), [("lecture_gpt", "GPT2LMHeadModel"), ("gpt", "NanoChatForCausalLM")])
-def test_plain_transformers_gives_our_logits_and_round_trips_our_texts(tmp_path, kind, theirs):
+def test_plain_transformers_gives_our_logits_and_round_trips_our_texts(tmp_path, monkeypatch, kind, theirs):
+    monkeypatch.chdir(tmp_path)
     saved_model(tmp_path / "models", kind=kind)
     words = ["export", "--model", str(tmp_path / "models"), "--to", "huggingface", "--output", str(tmp_path / "out")]
     result = CliRunner().invoke(folio, words)
@@ -51,7 +52,8 @@ def test_plain_transformers_gives_our_logits_and_round_trips_our_texts(tmp_path,
         ({"window": 8}, "looks back over 8 of 32 positions"),
     ],
 )
-def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path, changes, reason):
+def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path, monkeypatch, changes, reason):
+    monkeypatch.chdir(tmp_path)
     saved_model(tmp_path / "models", **changes)
     words = ["export", "--model", str(tmp_path / "models"), "--to", "huggingface", "--output", str(tmp_path / "out")]
     result = CliRunner().invoke(folio, words)
