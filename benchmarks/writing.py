@@ -1,8 +1,8 @@
 """Characters a second, against the `transformers` library's GPT-2 with its own cache: `python -m benchmarks.writing`.
 
-Models with fresh weights (what they say is nothing, how fast they say it is the same): 4 layers, 128 wide, blocks of 64,
-without and with the prior; and the default of params.yaml. One stream and 64, after a warm-up, medians of five runs of
-512 characters, on one thread each, since that is what both are fastest with. The peer's positions reach over the whole
+Models with fresh weights (what they say is nothing, how fast they say it is the same): 4 layers, 128 wide, blocks of
+64, without and with the prior; and the default of params.yaml. One stream and 64, after a warm-up, medians of five runs
+of 512 characters, on one thread each, since that is what both are fastest with. The peer sees the whole
 text, since its cache cannot slide. Needs tokens and `pip install -e '.[bench]'`.
 """
 
@@ -93,9 +93,10 @@ def main() -> None:
         model = build(ModelParams.model_validate(document | changes), len(tokenizer)).eval()
         model.fit(train)
         contenders[name] = folio_writer(model)
-    rows, peer = [], {}
+    rows: list[dict[str, str]] = []
+    peer: dict[int, float] = {}
     for name, write in contenders.items():
-        row: dict[str, str] = {"": name}
+        row = {"": name}
         for streams in (1, 64):
             speed = rate(write, streams)
             peer.setdefault(streams, speed)

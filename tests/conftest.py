@@ -1,7 +1,9 @@
 """What many tests need: a small text that never changes, parameters, and one thread, so that bits are equal."""
 
+import os
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from torch import Tensor
 from stages.params.model import ModelParams
 from stages.params.train import TrainParams
 from stages.text.tokenizer import CharTokenizer
+from tests.import_graph import ROOT
 
+MIRROR = Path(os.environ.get("FOLIO_MIRROR", ROOT / "../shared")) / "tinyshakespeare/input.txt"
 WORDS = "the king and queen of a far land did speak to their people in verse so that all might learn".split()  # noqa: SIM905
 
 

@@ -5,10 +5,11 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.conftest import KINDS
+from tests.faults.conftest import KINDS, Project
 from tests.import_graph import ROOT
 
 pytestmark = pytest.mark.faults
@@ -52,6 +53,36 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(make_project, stage, li
     after = {path for path in project.folder.rglob("*") if path.is_file() and "logs" not in path.parts}
     assert not [path for path in after if path.name.startswith(".")]
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+@pytest.fixture
+def small_disk(make_project) -> Iterator[Project]:
+    """A project whose outputs lie on a disk of its own, of 64 KB."""
+    project = make_project(model=KINDS["gpt"], train={"max_steps": 30})
+    (project.folder / "models").mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", project.folder / "models"], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small disk can be made by root alone, outside a container that forbids it")
+    yield project
+    subprocess.run(["umount", project.folder / "models"], check=True)
+
+
+def test_a_small_disk_that_is_full_is_one_line_and_leaves_no_half_model(small_disk):
+    (small_disk.folder / "models/other").write_bytes(b"x" * 60_000)
+    code, said = small_disk.run()
+    assert (code, said.splitlines()[-1].startswith("Error: No space left on device")) == (1, True), said
+    assert [path.name for path in (small_disk.folder / "models").iterdir()] == ["other"]
+    (small_disk.folder / "models/other").unlink()
+    code, said = small_disk.run()  # the state was kept: what was learned is not learned again
+    assert (code, "resumed at step" in said) == (0, True)
+
+
+def test_a_folder_that_may_not_be_written_is_one_line(small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk.folder / "models"], check=True)
+    code, said = small_disk.run()
+    assert (code, said.splitlines()[-1].startswith("Error: Read-only file system")) == (1, True), said
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_state(make_project):

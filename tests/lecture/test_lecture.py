@@ -1,9 +1,7 @@
 """The notebook's numbers come out of the procedure: given the notebook's text, and changing with the seed."""
 
 import json
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,11 +15,10 @@ from stages.lecture.stage import work_out
 from stages.lecture.tables import in_rows, labelled
 from stages.params.lecture import LectureParams
 from stages.text.tokenizer import CharTokenizer
-from tests.conftest import make_text
+from tests.conftest import MIRROR, make_text
 from tests.import_graph import ROOT
 
 COMMITTED = ROOT / "reports/lecture.json"
-MIRROR = Path(os.environ.get("FOLIO_MIRROR", ROOT / "../shared")) / "tinyshakespeare/input.txt"
 
 
 def approx(values: list[float]) -> object:

@@ -4,9 +4,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.measuring.losses import blockwise, measure
 from stages.models.kneser_ney import Model
 from stages.models.ngrams import count_ngrams, ranks
-from tests.conftest import model_params
+from stages.text.tokenizer import CharTokenizer
+from tests.conftest import MIRROR, model_params
 from tests.models.reference import kneser_ney
 
 
@@ -62,6 +64,19 @@ def test_continuation_counts_count_distinct_left_neighbours():
     unigrams = count_ngrams(text, 3, 2)[0]
     assert unigrams.counts.tolist() == [1, 1, 2]
     assert unigrams.raw.tolist() == [2, 2, 4]
+
+
+@pytest.mark.skipif(not MIRROR.exists(), reason="tinyshakespeare is not in FOLIO_MIRROR: its losses were not measured")
+def test_the_losses_on_tinyshakespeare_are_those_that_are_known():
+    text = MIRROR.read_text()
+    tokenizer = CharTokenizer.of(text)
+    ids = torch.from_numpy(tokenizer.encode(text))
+    train, val = ids[:1003854], ids[1003854:]
+    for block_size, known in ((256, 1.5292), (2048, 1.5181)):
+        model = fitted(train, len(tokenizer), order=7, block_size=block_size)
+        assert measure(model, blockwise(val, block_size, 64)).loss == pytest.approx(known, abs=0.001)
+    p = model(val.long()[None, :-1])[0]  # one window: contexts run on through the whole text
+    assert -float(p.gather(-1, val.long()[1:, None]).mean()) == pytest.approx(1.5165, abs=0.001)
 
 
 def test_ranks_name_an_occurrence_and_a_count():
