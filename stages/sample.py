@@ -24,10 +24,6 @@ from stages.writing.prompts import WAYS, known_text
 from stages.writing.talking import talk
 from stages.writing.writer import Writer
 
-DEFAULTS = SampleParams(
-    prompt="\n", count=1, length=500, temperature=0.8, top_k=0, top_p=1.0, min_p=0.0, stop=[], seed=1337
-)  # fmt: skip
-
 
 @click.command(name="sample", cls=StageCommand)
 @params_option
@@ -117,7 +113,9 @@ def _read_params(path: Path, device: str | None, changes: dict[str, Any]) -> tup
         params = read_section(path, "sample", SampleParams)
     else:
         compute = ComputeParams(device="auto", threads=0, precision="auto", deterministic=True)
-        params = DEFAULTS
+        params = SampleParams(
+            prompt="\n", count=1, length=500, temperature=0.8, top_k=0, top_p=1.0, min_p=0.0, stop=[], seed=1337
+        )
     given = {key: value for key, value in changes.items() if value is not None and value != ()}
     if "stop" in given:
         given["stop"] = list(given["stop"])
