@@ -41,7 +41,6 @@ def fetch(corpus: Pinned, max_bytes: int) -> tuple[bytes, str]:
             content = _fetch_from(place, corpus.sha256, max_bytes, share)
         except (DownloadError, OSError, requests.RequestException, ValueError) as error:
             failures.append(f"{_shown(place)}: {_reason(error)}")
-            log.warning("could not fetch from %s", failures[-1])
         else:
             log.info("fetched %s from %s", corpus.name, _shown(place))
             return content, source
@@ -168,6 +167,8 @@ def _reason(error: Exception) -> str:
         return "no such file"
     if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout):
         return "no answer in time"
+    if "NameResolutionError" in str(error):
+        return "its host's name cannot be resolved (is there a network?)"
     return " ".join(str(error).split())[:300]
 
 
