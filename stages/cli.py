@@ -49,3 +49,7 @@ def folio() -> None:
 
     Example: folio sample --prompt "ROMEO:"
     """
+
+
+if __name__ == "__main__":
+    folio(prog_name="folio")

@@ -58,7 +58,7 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
         save(model_folder, model, tokenizer, trained | {"environment": where})
 
     if trainer:
-        state = StateFolder(describe(model_params, params, tokens) | where | {"code": code_version()})
+        state = StateFolder(describe(model_params, params, tokens) | where | {"code": code_version(__file__)})
         with state.held():  # until the model is saved: only then is the state of no more use
             run_resumably(trainer, state)
             keep({"steps": trainer.step, "tokens_seen": trainer.tokens_seen}, trainer.table())

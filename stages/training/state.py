@@ -63,6 +63,7 @@ class StateFolder:
                 f"{who} is training the same model already ({self.folder}); wait for it or end it"
             ) from None
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # the one before may have removed it while this one waited
             owner.write_text(f"process {os.getpid()}", encoding="utf-8")
             files.write_json(self.folder / "about.json", self.about)
             yield
@@ -154,13 +155,11 @@ def put_back(trainer: Trainer, saved: dict[str, Tensor]) -> None:
     trainer.losses = [loss.to(device) for loss in saved.get("losses", torch.empty(0))]
 
 
-def code_version() -> str:
-    """Give a sum over Folio's own modules that are imported: another line of code may give other bits."""
-    package = sys.modules["stages"].__file__ or ""
-    paths = {
-        module.__file__
-        for name, module in sys.modules.items()
-        if name.startswith("stages.") and getattr(module, "__file__", None)
-    }
-    contents = [Path(path).read_bytes() for path in sorted({package, *map(str, paths)})]
-    return hashlib.sha256(b"\0".join(contents)).hexdigest()
+def code_version(stage: str) -> str:
+    """Give a sum over a stage's file and Folio's modules that it imports: another line of code may give other bits.
+
+    The same whether the stage was started as `folio train` or as `python -m stages.train`.
+    """
+    imported = {module.__file__ for name, module in sys.modules.items() if name.startswith("stages.")}
+    paths = sorted({path for path in imported | {stage} if path and Path(path).name != "cli.py"})
+    return hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in paths)).hexdigest()

@@ -29,14 +29,15 @@ def stream(
     Yields:
         the new ids, (B, 1), and the model's log-probability of each, (B, 1), whatever `choice` made of it.
     """
-    luck = uniform_numbers(seeds, length).to(prompt.device)
+    luck = uniform_numbers(seeds, length)
     block_size = model.params.block_size
     window, cache = prompt[:, -block_size:], Cache()
     for at in range(length):
         if window.shape[1] > block_size:
             window, cache = window[:, -max(1, block_size // 2) :], Cache()
         logits = model.next_logits(window, cache).float()
-        ids = choice.pick(logits, luck[:, at])
+        # On the CPU: so little work is soonest done there, and CUDA's cumulated sums are not the same on every run.
+        ids = choice.pick(logits.cpu(), luck[:, at]).to(prompt.device)
         window = torch.cat((window, ids), dim=1)
         yield ids, logits.log_softmax(-1).gather(-1, ids)
 

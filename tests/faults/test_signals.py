@@ -59,3 +59,12 @@ def test_another_training_s_state_is_named_and_not_used(make_project):
     assert code == 0
     assert "resumed" not in said
     assert "train.lr (0.02 there, 0.01 here)" in said
+
+
+def test_a_state_is_found_however_the_stage_was_started(make_project):
+    project = make_project(model=KINDS["gpt"])
+    process = project.start()
+    project.wait_for_state(30)
+    end(process)
+    code, said = project.run("cli", "train")
+    assert (code, "resumed at step" in said) == (0, True), said
