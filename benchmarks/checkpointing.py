@@ -5,14 +5,9 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ruamel.yaml import YAML
-
-from stages.devices import prepare
-from stages.params.compute import ComputeParams
+from benchmarks.inputs import read_inputs
 from stages.params.model import ModelParams
 from stages.params.train import TrainParams
-from stages.text.tokenizer import CharTokenizer
-from stages.text.tokens import load_tokens
 from stages.training.setup import set_up
 from stages.training.state import StateFolder
 
@@ -21,13 +16,16 @@ STEPS, SAVES = 40, 15
 
 def main() -> None:
     """Time a step and a save, and say what part of training saving is."""
-    document = YAML(typ="safe").load(Path("params.yaml"))
-    compute = ComputeParams.model_validate(document["compute"])
-    tokenizer = CharTokenizer.load(Path("data/tokens/tokenizer.json"))
-    device = prepare(compute)
-    train, val = (part.to(device) for part in load_tokens(Path("data/tokens"), tokenizer))
-    params = TrainParams.model_validate(document["train"])
-    _, trainer = set_up(ModelParams.model_validate(document["model"]), params, compute, len(tokenizer), train, val)
+    inputs = read_inputs()
+    params = TrainParams.model_validate(inputs.document["train"])
+    _, trainer = set_up(
+        ModelParams.model_validate(inputs.document["model"]),
+        params,
+        inputs.compute,
+        inputs.vocabulary_size,
+        inputs.train,
+        inputs.val,
+    )
     if not trainer:
         return
     steps, saves = [], []

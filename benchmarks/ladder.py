@@ -11,16 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
-from ruamel.yaml import YAML
 
-from stages.devices import prepare
+from benchmarks.inputs import read_inputs
 from stages.measuring.losses import blockwise, measure
 from stages.models.base import count_parameters
-from stages.params.compute import ComputeParams
 from stages.params.model import ModelParams
 from stages.params.train import TrainParams
-from stages.text.tokenizer import CharTokenizer
-from stages.text.tokens import load_tokens
 from stages.training.setup import set_up
 
 FOLDER = Path(__file__).parent
@@ -35,21 +31,17 @@ RUNGS: dict[str, dict[str, str]] = {
 
 def main() -> None:
     """Train every rung, and write the table and the picture."""
-    document = YAML(typ="safe").load(Path("params.yaml"))
-    compute = ComputeParams.model_validate(document["compute"])
-    tokenizer = CharTokenizer.load(Path("data/tokens/tokenizer.json"))
-    device = prepare(compute)
-    train, val = (part.to(device) for part in load_tokens(Path("data/tokens"), tokenizer))
+    inputs = read_inputs()
     rows = []
     for name, changes in RUNGS.items():
         start = time.perf_counter()
-        model_params = ModelParams.model_validate(document["model"] | MODEL | changes)
-        params = TrainParams.model_validate(document["train"] | TRAIN)
-        model, trainer = set_up(model_params, params, compute, len(tokenizer), train, val)
+        model_params = ModelParams.model_validate(inputs.document["model"] | MODEL | changes)
+        params = TrainParams.model_validate(inputs.document["train"] | TRAIN)
+        model, trainer = set_up(model_params, params, inputs.compute, inputs.vocabulary_size, inputs.train, inputs.val)
         if trainer:
             trainer.run()
         seconds = time.perf_counter() - start
-        loss = measure(model, blockwise(val, model_params.block_size, 64)).loss
+        loss = measure(model, blockwise(inputs.val, model_params.block_size, 64)).loss
         rows.append({"rung": name, "val_loss": loss, "parameters": count_parameters(model), "seconds": seconds})
         print(rows[-1], flush=True)
     write(pd.DataFrame(rows))

@@ -20,7 +20,7 @@ from stages.params.compute import ComputeParams
 from stages.params.sample import SampleParams
 from stages.text.reading import read_text
 from stages.writing.choosing import Choice
-from stages.writing.prompts import WAYS, known_text
+from stages.writing.prompts import known_text, unknown_option
 from stages.writing.talking import talk
 from stages.writing.writer import Writer
 
@@ -44,13 +44,7 @@ from stages.writing.writer import Writer
 @click.option("--stop", multiple=True, help="A text to stop before; may be given again.")
 @click.option("--seed", type=int, help="Of the first sample; the next ones count on.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Instead of compute.device.")
-@click.option(
-    "--unknown",
-    type=click.Choice(WAYS),
-    default="error",
-    show_default=True,
-    help="Characters of the prompt that the model never saw: refuse, leave out, or take the most similar.",
-)
+@unknown_option
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON a sample, with seed, log-probability and bits.")
 @click.option("--interactive", is_flag=True, help="Ask for prompts, one after another; Ctrl-C ends a sample.")
 def command(
@@ -59,7 +53,7 @@ def command(
     output: Path | None,
     prompt_file: Path | None,
     device: str | None,
-    unknown: Any,  # noqa: ANN401 - one of WAYS, as click checked
+    unknown: Any,  # noqa: ANN401 - one of `Unknown`, as click checked
     as_json: bool,
     interactive: bool,
     **changes: Any,  # noqa: ANN401 - options named like keys of `sample:`

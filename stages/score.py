@@ -13,7 +13,7 @@ from stages.logs import log, start_log
 from stages.measuring.tables import write_tsv
 from stages.models.store import load
 from stages.text.reading import read_text
-from stages.writing.prompts import WAYS, known_text
+from stages.writing.prompts import known_text, unknown_option
 from stages.writing.writer import Writer
 
 
@@ -24,20 +24,14 @@ from stages.writing.writer import Writer
     "--table", "table", None, "A file for a row of each character: position, code point, bits, probability."
 )
 @click.option("--device", default="cpu", show_default=True, help="Where to work it out: cpu, cuda or mps.")
-@click.option(
-    "--unknown",
-    type=click.Choice(WAYS),
-    default="error",
-    show_default=True,
-    help="Characters that the model never saw: refuse, leave out, or take the most similar.",
-)
+@unknown_option
 @click.option("--json", "as_json", is_flag=True, help="The figures as a line of JSON.")
 def command(
     file: Path,
     model_folder: Path,
     table: Path | None,
     device: str,
-    unknown: Any,  # noqa: ANN401 - one of WAYS, as click checked
+    unknown: Any,  # noqa: ANN401 - one of `Unknown`, as click checked
     as_json: bool,
 ) -> None:
     """Give the bits per character that a model needs for the text in FILE; the first character is not predicted.

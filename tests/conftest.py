@@ -2,7 +2,6 @@
 
 import os
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,3 @@ def train_params(**changes: Any) -> TrainParams:
         "checkpoint_every": 5.0, "checkpoint_steps": 0,
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)
-
-
-Make = Callable[..., Any]

@@ -7,7 +7,6 @@ from stages.errors import TextError
 from stages.params.download import DownloadParams
 from stages.text.reading import decode
 
-OWN_FOLDER = Path("data/own")
 PUBLIC_DOMAIN = "public domain"
 
 
@@ -78,7 +77,7 @@ def python_docs() -> str:
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
-def own_text(folder: Path = OWN_FOLDER) -> bytes:
+def own_text(folder: Path) -> bytes:
     """Join the .txt files below `folder`, sorted by path, by blank lines.
 
     Raises:

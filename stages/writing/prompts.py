@@ -3,11 +3,19 @@
 import unicodedata
 from typing import Literal, get_args
 
+import click
+
 from stages.errors import TextError
 from stages.text.tokenizer import CharTokenizer
 
 Unknown = Literal["error", "skip", "nearest"]
-WAYS: tuple[str, ...] = get_args(Unknown)
+unknown_option = click.option(
+    "--unknown",
+    type=click.Choice(get_args(Unknown)),
+    default="error",
+    show_default=True,
+    help="Characters that the model never saw: refuse, leave out, or take the most similar.",
+)
 
 
 def known_text(text: str, tokenizer: CharTokenizer, unknown: Unknown) -> str:

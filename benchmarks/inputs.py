@@ -1,0 +1,34 @@
+"""What benchmarks of training read: params.yaml, and the tokens that `dvc repro tokenize` wrote."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from torch import Tensor
+
+from stages.devices import prepare
+from stages.params.compute import ComputeParams
+from stages.text.tokenizer import CharTokenizer
+from stages.text.tokens import load_tokens
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Parameters as YAML has them, and the ids that train and validate, on the device of `compute`."""
+
+    document: dict[str, Any]
+    compute: ComputeParams
+    vocabulary_size: int
+    train: Tensor
+    val: Tensor
+
+
+def read_inputs() -> Inputs:
+    """Read them from the work tree, and pin the threads."""
+    document = YAML(typ="safe").load(Path("params.yaml"))
+    compute = ComputeParams.model_validate(document["compute"])
+    tokenizer = CharTokenizer.load(Path("data/tokens/tokenizer.json"))
+    device = prepare(compute)
+    train, val = (part.to(device) for part in load_tokens(Path("data/tokens"), tokenizer))
+    return Inputs(document, compute, len(tokenizer), train, val)
