@@ -24,6 +24,8 @@ from stages.writing.prompts import known_text, unknown_option
 from stages.writing.talking import talk
 from stages.writing.writer import Writer
 
+FEW = 8  # samples side by side
+
 
 @click.command(name="sample", cls=StageCommand)
 @params_option
@@ -70,7 +72,8 @@ def command(
     compute, params = _read_params(params_path, device, changes)
     saved = load(model_folder)
     where = prepare(compute)
-    torch.set_num_threads(1)  # one character is too little work to share: a second thread would only be waited for
+    if params.count < FEW or interactive or sys.stdout.isatty():
+        torch.set_num_threads(1)  # so little work is not worth sharing: a second thread would only be waited for
     writer = Writer(saved, where)
     choice = Choice(params.temperature, params.top_k, params.top_p, params.min_p)
     if interactive:

@@ -10,7 +10,6 @@ from importlib import import_module
 import torch
 from torch import Tensor, nn
 
-from stages.models.cache import Cache
 from stages.models.ngrams import Level
 from stages.params.model import ModelParams
 
@@ -31,15 +30,6 @@ class LanguageModel(nn.Module):
     @abstractmethod
     def forward(self, ids: Tensor) -> Tensor:
         """Give the next character's logits, (B, T, V), at every position of `ids`, (B, T) of integers."""
-
-    def next_logits(self, window: Tensor, cache: Cache) -> Tensor:
-        """Give the logits, (B, V), of what follows a window, (B, T), of which the cache has read `past` characters.
-
-        This form reads all of it again; rungs with attention read the new characters alone.
-        """
-        cache.past = window.shape[1]
-        logits: Tensor = self(window)[:, -1]
-        return logits
 
     def fit(self, tokens: Tensor) -> list[Level] | None:  # noqa: ARG002 - most rungs count nothing
         """Learn from the training text what can be had by counting, before any gradient; give the counts."""

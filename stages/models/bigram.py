@@ -3,7 +3,6 @@
 from torch import Tensor, nn
 
 from stages.models.base import LanguageModel
-from stages.models.cache import Cache
 from stages.params.model import ModelParams
 
 
@@ -18,7 +17,3 @@ class Model(LanguageModel):
         """Look up the row of each character: (B, T) -> (B, T, V)."""
         logits: Tensor = self.table(ids)
         return logits
-
-    def next_logits(self, window: Tensor, cache: Cache) -> Tensor:
-        """Look at the last character alone."""
-        return super().next_logits(window[:, -1:], cache)

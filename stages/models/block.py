@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from stages.models.base import LanguageModel
+from stages.models.cache import Cache
 from stages.models.parts import Block, Embeddings
 from stages.params.model import ModelParams
 
@@ -17,7 +18,8 @@ class Model(LanguageModel):
         self.norm = nn.LayerNorm(params.n_embd)
         self.head = nn.Linear(params.n_embd, vocabulary_size, bias=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """(B, T) -> (B, T, V)."""
-        logits: Tensor = self.head(self.norm(self.block(self.embed(ids))))
+        x = self.embed(ids, cache.past if cache else 0)
+        logits: Tensor = self.head(self.norm(self.block(x, cache)))
         return logits

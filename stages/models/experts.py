@@ -7,7 +7,7 @@ scene repeats from the window itself.
 import torch
 from torch import Tensor
 
-from stages.models.recent import STRENGTHS, Agreements, with_recent, with_recent_now
+from stages.models.recent import STRENGTHS, Agreements, with_recent
 from stages.models.rows import Rows
 
 
@@ -32,18 +32,6 @@ def opinions(counts: Rows, rows: Tensor, ids: Tensor, recent: bool) -> Tensor:
     p: Tensor = counts(rows.flatten(0, 1)).view(*ids.shape, -1)
     if not recent:
         return p[:, :, None].log()
-    shallow = rows.clone()
-    shallow[:, :, 2:] = 0
-    pairs: Tensor = counts(shallow.flatten(0, 1)).view_as(p)
+    pairs: Tensor = counts(rows[:, :, :2].flatten(0, 1)).view_as(p)
     window = with_recent(Agreements.of(ids, len(STRENGTHS)), pairs, STRENGTHS)
     return torch.stack((p, window), dim=2).log()
-
-
-def opinions_now(counts: Rows, rows: Tensor, ids: Tensor, recent: bool) -> Tensor:
-    """Give the same for the last position of the windows alone: rows (B, order) -> (B, experts, V)."""
-    p: Tensor = counts(rows)
-    if not recent:
-        return p[:, None].log()
-    shallow = rows.clone()
-    shallow[:, 2:] = 0
-    return torch.stack((p, with_recent_now(ids, counts(shallow), STRENGTHS)), dim=1).log()

@@ -18,7 +18,7 @@ from stages.models import kneser_ney
 from stages.models.attention import attend, attend_locally
 from stages.models.base import LanguageModel
 from stages.models.cache import Cache
-from stages.models.experts import count_experts, opinions, opinions_now
+from stages.models.experts import count_experts, opinions
 from stages.models.ngrams import Level
 from stages.params.model import ModelParams
 
@@ -35,7 +35,7 @@ class Model(LanguageModel):
         self.embedding = nn.Embedding(vocabulary_size, params.n_embd)
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.n_layer))
         self.head = silent(vocabulary_size, params.n_embd)
-        cos, sin = rotary_table(params.block_size, params.n_embd // params.n_head)
+        cos, sin = rotary_table(torch.arange(params.block_size), params.n_embd // params.n_head)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         if params.prior == "kneser_ney":
@@ -49,20 +49,11 @@ class Model(LanguageModel):
         """Count the training text, where there is a prior."""
         return self.prior.fit(tokens) if self.params.prior == "kneser_ney" else None
 
-    def next_logits(self, window: Tensor, cache: Cache) -> Tensor:
-        """Read the characters that the cache lacks: all of a window, or one more."""
-        log_prior = None
-        if cache.past and self.params.prior == "kneser_ney":
-            rows = self.prior.find(window[:, 1 - self.params.order :])[:, -1]
-            log_prior = opinions_now(self.prior.rows, rows, window, self.params.recent)[:, None]
-        logits: Tensor = self(window[:, cache.past :], log_prior, cache)[:, -1]
-        return logits
-
     def forward(self, ids: Tensor, log_prior: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """(B, T) -> (B, T, V); T is at most the block size.
 
         `log_prior`, (B, T, experts, V), stands in for the prior's own log-probabilities: in training, cross-fitted
-        ones. With a cache that has read something, `ids` is the one character that comes next.
+        ones. A cache is given the keys and values.
         """
         if log_prior is None and self.params.prior == "kneser_ney":
             log_prior = opinions(self.prior.rows, self.prior.find(ids), ids, self.params.recent)
@@ -78,14 +69,10 @@ class Model(LanguageModel):
 
     def _network(self, x: Tensor, cache: Cache | None) -> Tensor:
         """Run the blocks: (B, T, C) -> (B, T, C)."""
-        past = cache.past if cache else 0
-        place = slice(past, past + x.shape[1])
         x = x.to(self.stream_dtype)
-        cos, sin = (self.get_buffer(name)[place, None, None].to(x.dtype) for name in ("cos", "sin"))
+        cos, sin = (self.get_buffer(name)[: x.shape[1], None, None].to(x.dtype) for name in ("cos", "sin"))
         for block in self.blocks:
             x = block(x, cos, sin, cache)
-        if cache:
-            cache.past = place.stop
         return norm(x)
 
 
@@ -99,7 +86,7 @@ class Block(nn.Module):
         super().__init__()
         width = params.n_embd
         self.n_head, self.dropout = params.n_head, params.dropout
-        self.window, self.block_size = params.window, params.block_size
+        self.window = params.window
         self.qkv = hidden(3, width, width)  # query, key, value
         self.project = silent(width, width)
         self.up = hidden(4 * width, width)
@@ -116,9 +103,9 @@ class Block(nn.Module):
         q, k = rotate(norm(qkv[:, :, :2]), cos, sin).unbind(2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), qkv[:, :, 2].transpose(1, 2)  # B, H, T, C / H
         if cache:
-            k, v = cache.extend(self, k, v, keep=self.window - 1 if self.window else self.block_size)
-        near = 0 < self.window < length  # and one new position sees all that is kept
-        y = attend_locally(q, k, v, self.window) if near else attend(q, k, v, causal=length > 1)
+            cache.extend(self, k, v)
+        near = 0 < self.window < length
+        y = attend_locally(q, k, v, self.window) if near else attend(q, k, v, causal=True)
         return linear(y.transpose(1, 2).reshape(batch, length, width), self.project)
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -135,10 +122,10 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     return F.linear(x, weight.to(x.dtype))
 
 
-def rotary_table(length: int, size: int) -> tuple[Tensor, Tensor]:
-    """Give cosines and sines of the angle position · base^(-2i/size), each (length, size / 2)."""
+def rotary_table(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Give cosines and sines of the angle position · base^(-2i/size), each (positions, size / 2)."""
     speeds = ROTARY_BASE ** (-torch.arange(0, size, 2) / size)
-    angles = torch.outer(torch.arange(length), speeds)
+    angles = torch.outer(positions, speeds)
     return angles.cos(), angles.sin()
 
 

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from stages.models.base import LanguageModel
+from stages.models.cache import Cache
 from stages.models.parts import Embeddings, Heads
 from stages.params.model import ModelParams
 
@@ -16,7 +17,8 @@ class Model(LanguageModel):
         self.attention = Heads(params.n_embd, n_head=1)
         self.head = nn.Linear(params.n_embd, vocabulary_size, bias=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """(B, T) -> (B, T, V)."""
-        logits: Tensor = self.head(self.attention(self.embed(ids)))
+        x = self.embed(ids, cache.past if cache else 0)
+        logits: Tensor = self.head(self.attention(x, cache=cache))
         return logits

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from stages.models.base import LanguageModel
-from stages.models.cache import Cache
 from stages.models.ngrams import Floats, Ints, Level, count_ngrams, discounts
 from stages.models.rows import Rows, RowsBuilder
 from stages.params.model import ModelParams
@@ -42,10 +41,6 @@ class Model(LanguageModel):
         """Give log-probabilities of the next character: (B, T) -> (B, T, V); nothing before the window is seen."""
         p: Tensor = self.rows(self.find(ids).flatten(0, 1))
         return p.view(*ids.shape, -1).log()
-
-    def next_logits(self, window: Tensor, cache: Cache) -> Tensor:
-        """Look at the longest context alone."""
-        return super().next_logits(window[:, 1 - self.params.order :], cache)
 
     def find(self, ids: Tensor) -> Tensor:
         """Give the rows, (B, T, order), of each position's contexts of 0 … order - 1 characters; 0: never seen."""

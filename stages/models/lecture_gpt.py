@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from stages.models.base import LanguageModel
+from stages.models.cache import Cache
 from stages.models.parts import Block, Embeddings
 from stages.params.model import ModelParams
 
@@ -13,14 +14,17 @@ class Model(LanguageModel):
     def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
         super().__init__(params, vocabulary_size)
         self.embed = Embeddings(params, vocabulary_size)
-        self.blocks = nn.Sequential(*(Block(params) for _ in range(params.n_layer)))
+        self.blocks = nn.ModuleList(Block(params) for _ in range(params.n_layer))
         self.norm = nn.LayerNorm(params.n_embd)
         self.head = nn.Linear(params.n_embd, vocabulary_size, bias=False)
         self.apply(_small)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """(B, T) -> (B, T, V)."""
-        logits: Tensor = self.head(self.norm(self.blocks(self.embed(ids))))
+        x = self.embed(ids, cache.past if cache else 0)
+        for block in self.blocks:
+            x = block(x, cache)
+        logits: Tensor = self.head(self.norm(x))
         return logits
 
 

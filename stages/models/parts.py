@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from stages.models.attention import attend
+from stages.models.cache import Cache
 from stages.params.model import ModelParams
 
 
@@ -20,9 +21,9 @@ class Embeddings(nn.Module):
         self.token = nn.Embedding(vocabulary_size, params.n_embd)
         self.position = nn.Embedding(params.block_size, params.n_embd)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Add the two: attention by itself has no notion of order."""
-        out: Tensor = self.token(ids) + self.position(torch.arange(ids.shape[1], device=ids.device))
+    def forward(self, ids: Tensor, past: int = 0) -> Tensor:
+        """Add the two, after `past` positions: attention by itself has no notion of order."""
+        out: Tensor = self.token(ids) + self.position(torch.arange(past, past + ids.shape[1], device=ids.device))
         return out
 
 
@@ -37,11 +38,14 @@ class Heads(nn.Module):
         self.n_head, self.causal = n_head, causal
         self.key, self.query, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
 
-    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """Let the positions of `x` look at those of `other`, (B, S, C), or at their own."""
+    def forward(self, x: Tensor, other: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Let the positions of `x` look at those of `other`, (B, S, C), or at their own and those in the cache."""
         source = x if other is None else other
         q, k, v = (self._split(y) for y in (self.query(x), self.key(source), self.value(source)))
-        return attend(q, k, v, self.causal).transpose(1, 2).flatten(2)
+        if cache:
+            k, v = cache.extend(self, k, v)
+        causal = self.causal and x.shape[1] > 1  # one new position may see all that is there
+        return attend(q, k, v, causal).transpose(1, 2).flatten(2)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.n_head, -1).transpose(1, 2)  # B, T, C -> B, H, T, C / H
@@ -71,8 +75,8 @@ class Block(nn.Module):
         self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.drop = nn.Dropout(params.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         """Speak, then think: (B, T, C) -> (B, T, C)."""
-        x = x + self.drop(self.project(self.heads(self.norm_1(x))))
+        x = x + self.drop(self.project(self.heads(self.norm_1(x), cache=cache)))
         out: Tensor = x + self.drop(self.think(self.norm_2(x)))
         return out

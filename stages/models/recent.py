@@ -74,23 +74,6 @@ def with_recent(seen: Agreements, p: Tensor, strengths: tuple[float, ...]) -> Te
     return out.view_as(p)
 
 
-def with_recent_now(ids: Tensor, p: Tensor, strengths: tuple[float, ...]) -> Tensor:
-    """Do the same for the last position of the windows alone: p (B, V) -> (B, V)."""
-    length = ids.shape[1]
-    agree = torch.ones(len(ids), max(0, length - 1), dtype=torch.bool, device=ids.device)
-    for back in range(SHORTEST + len(strengths) - 1):
-        if back >= length:
-            break
-        agree = agree.clone() if back else agree
-        agree[:, :back] = False
-        agree[:, back:] &= ids[:, : length - 1 - back] == ids[:, -1 - back, None]
-        if back >= SHORTEST - 1:
-            found = torch.zeros_like(p).scatter_add_(1, ids[:, 1:], agree.to(p.dtype))
-            strength = strengths[back - SHORTEST + 1]
-            p = (found + strength * p) / (found.sum(1, keepdim=True) + strength)
-    return p
-
-
 def _pairs(ids: Tensor) -> tuple[Tensor, Tensor]:
     """List the pairs of positions that lie in one window and end in the same SHORTEST characters: later, earlier."""
     batch, length = ids.shape

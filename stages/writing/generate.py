@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from stages.models.base import LanguageModel
-from stages.models.cache import Cache
 from stages.writing.choosing import Choice
+from stages.writing.reading import reader_of
 
 
 @torch.inference_mode()
@@ -16,8 +16,7 @@ def stream(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Write on from `prompt`, one character of every row at a time.
 
-    A model sees at most a block. When that is full, its older half is forgotten and the newer half read anew, so that
-    what a character costs does not grow with what was written.
+    What a character costs does not grow with what was written: `reading.py` says what is forgotten.
 
     Args:
         model: in evaluation mode, on the device of `prompt`.
@@ -30,15 +29,11 @@ def stream(
         the new ids, (B, 1), and the model's log-probability of each, (B, 1), whatever `choice` made of it.
     """
     luck = uniform_numbers(seeds, length)
-    block_size = model.params.block_size
-    window, cache = prompt[:, -block_size:], Cache()
+    reader, ids = reader_of(model), prompt
     for at in range(length):
-        if window.shape[1] > block_size:
-            window, cache = window[:, -max(1, block_size // 2) :], Cache()
-        logits = model.next_logits(window, cache).float()
+        logits = reader.read(ids).float()
         # On the CPU: so little work is soonest done there, and CUDA's cumulated sums are not the same on every run.
         ids = choice.pick(logits.cpu(), luck[:, at]).to(prompt.device)
-        window = torch.cat((window, ids), dim=1)
         yield ids, logits.log_softmax(-1).gather(-1, ids)
 
 

@@ -62,7 +62,7 @@ def test_logits_are_capped():
 
 
 def test_rotation_keeps_lengths_and_sees_distances_alone():
-    cos, sin = rotary_table(32, 8)
+    cos, sin = rotary_table(torch.arange(32), 8)
     q, k = torch.randn(2, 8, generator=torch.Generator().manual_seed(1)).unbind(0)
     scores = [float(rotate(q, cos[at], sin[at]) @ rotate(k, cos[at - 3], sin[at - 3])) for at in (3, 10, 31)]
     assert scores == pytest.approx([scores[0]] * 3, rel=1e-4)

@@ -1,23 +1,28 @@
+from typing import cast
+
 import pytest
 import torch
 
+from stages.models import gpt
 from stages.models.base import LanguageModel, build
+from stages.models.experts import opinions
 from stages.writing.choosing import Choice
 from stages.writing.generate import generate, stream, uniform_numbers
 from tests.conftest import model_params
 from tests.import_graph import KINDS
 
-SIZE = 7
+SIZE, BLOCK = 7, 12
 MODELS = [{"kind": kind} for kind in KINDS] + [
     {"window": 4, "n_layer": 2},
     {"prior": "kneser_ney"},
+    {"prior": "kneser_ney", "order": 2},
     {"prior": "kneser_ney", "recent": True, "window": 3, "n_layer": 2},
 ]
 
 
 def awake(**changes) -> LanguageModel:
     torch.manual_seed(1)
-    model = build(model_params(block_size=12, **changes), SIZE)
+    model = build(model_params(block_size=BLOCK, **changes), SIZE)
     model.fit(torch.randint(SIZE, (300,)))
     for weight in model.parameters():
         weight.data.normal_(std=0.5)
@@ -28,10 +33,24 @@ def reread(model: LanguageModel, prompt: torch.Tensor, length: int, seeds: list[
     """Write by reading everything again for each character."""
     ids, start = prompt, 0
     for luck in uniform_numbers(seeds, length).T:
-        if ids.shape[1] - start > 12:
-            start = ids.shape[1] - 6
-        ids = torch.cat((ids, Choice().pick(model(ids[:, start:])[:, -1], luck)), dim=1)
+        if ids.shape[1] - start > BLOCK:
+            start = ids.shape[1] - BLOCK // 2
+        logits = unbounded(model, ids) if model.params.kind == "gpt" else model(ids[:, start:])
+        ids = torch.cat((ids, Choice().pick(logits[:, -1], luck)), dim=1)
     return ids[:, prompt.shape[1] :]
+
+
+def unbounded(model: LanguageModel, ids: torch.Tensor) -> torch.Tensor:
+    """Read a text longer than the block: attention goes back over a block, and so does what counts."""
+    params = model.params
+    assert isinstance(model, gpt.Model)
+    wide = build(params.model_copy(update={"block_size": 1000, "window": params.window or BLOCK}), SIZE).eval()
+    wide.load_state_dict(model.state_dict())
+    if params.prior == "none":
+        return cast(torch.Tensor, wide(ids))
+    ends = [ids[:, max(0, end - BLOCK) : end] for end in range(1, ids.shape[1] + 1)]
+    log_prior = [opinions(model.prior.rows, model.prior.find(end), end, params.recent)[:, -1] for end in ends]
+    return cast(torch.Tensor, wide(ids, torch.stack(log_prior, dim=1)))
 
 
 @pytest.mark.parametrize("changes", MODELS, ids=str)
