@@ -7,7 +7,7 @@ say() { printf 'folio: %s\n' "$*" >&2; }
 # With nothing mounted, the project as it was baked into the image, without git.
 if [ ! -e dvc.yaml ]; then
   if ! cp -r "$FOLIO_BAKED/." . 2>/dev/null; then
-    say "$(pwd) cannot be written by user $(id -u); mount a folder that it may write to, or give --user"
+    say "$(pwd) cannot be written by user $(id -u), or is full; give --user \"\$(id -u):\$(id -g)\", or mount another folder"
     exit 73
   fi
   dvc init -q --no-scm 2>/dev/null || dvc config -q core.no_scm true
@@ -17,8 +17,9 @@ if ! touch .folio-write-test 2>/dev/null; then
   exit 73
 fi
 rm -f .folio-write-test
-if [ "$(df -Pk . | awk 'NR == 2 { print $4 }')" -lt 102400 ]; then
-  say "less than 100 MB are free where $(pwd) lies; make room"
+free=$(df -Pk . | awk 'NR == 2 { print $4 }')
+if [ "$free" -lt 102400 ]; then
+  say "$((free / 1024)) MB are free where $(pwd) lies, and 100 are needed; make room"
   exit 74
 fi
 
@@ -32,7 +33,10 @@ esac
 [ "$1 ${2:-}" = "dvc repro" ] || exec "$@"
 
 # DVC dies of SIGTERM at once, and exits with 255 whatever its stage returned. So it ignores the signal, which tini -g
-# gives to the whole group: the trainer saves its state and stops, and DVC ends because its stage did.
+# gives to the whole group: the trainer saves its state and stops, and DVC ends because its stage did. A stage that
+# fails leaves its own code in a file.
+FOLIO_EXIT_FILE=$(mktemp)
+export FOLIO_EXIT_FILE
 stopped=
 trap 'stopped=1' TERM INT
 sh -c 'trap "" TERM INT; exec "$@"' sh "$@" &
@@ -43,5 +47,10 @@ while [ -n "$stopped" ] && kill -0 "$child" 2>/dev/null; do
   wait "$child"
   code=$?
 done
-[ -z "$stopped" ] || { say "stopped; the state is saved, the next run goes on from it"; exit 143; }
+[ "$code" = 0 ] || [ ! -s "$FOLIO_EXIT_FILE" ] || code=$(cat "$FOLIO_EXIT_FILE")
+rm -f "$FOLIO_EXIT_FILE"
+if [ -n "$stopped" ] && [ "$code" != 0 ]; then
+  say "stopped; a training goes on from its saved state in the next run"
+  exit 143
+fi
 exit "$code"

@@ -18,6 +18,15 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 class StageCommand(click.Command):
     """A command whose errors of ours end in one line on standard error; a traceback is for our bugs."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as in Click
+        """Run as a program; leave the code of a failure in the file FOLIO_EXIT_FILE, for who sees DVC's code alone."""
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as end:
+            if end.code and (path := os.environ.get("FOLIO_EXIT_FILE")):
+                Path(path).write_text(f"{end.code}\n", encoding="ascii")
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in Click
         """Run the command; exit with 1 (failed work), 2 (wrong input) or 130 (interrupted) where it fails."""
         try:

@@ -5,6 +5,7 @@ import os
 import torch
 
 from stages.errors import ParameterError
+from stages.logs import log
 from stages.params.compute import ComputeParams
 
 
@@ -20,13 +21,30 @@ def prepare(params: ComputeParams) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads such memory
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if params.device == "auto":
+        if not present["cuda"] and gpu_was_given():
+            log.warning("a GPU was given to this container, and cannot be used (%s); working on the CPU", why_no_cuda())
         return torch.device("cuda" if present["cuda"] else "mps" if present["mps"] else "cpu")
     if not present[params.device]:
+        why = f": {why_no_cuda()}" if params.device == "cuda" else ""
         raise ParameterError(
-            f"compute.device is '{params.device}', but torch {torch.__version__} sees no such device here; "
-            f"set it to auto or cpu, or look at the driver"
+            f"compute.device is '{params.device}', but torch {torch.__version__} sees no such device here{why}; "
+            f"set it to auto or cpu, or mend that"
         )
     return torch.device(params.device)
+
+
+def gpu_was_given() -> bool:
+    """Say whether the container runtime was asked for a GPU: it sets this variable then."""
+    return os.environ.get("NVIDIA_VISIBLE_DEVICES", "void") not in ("", "void", "none")
+
+
+def why_no_cuda() -> str:
+    """Give torch's own reason, in its first sentence: no driver, one that is too old, a build without CUDA."""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).strip().partition(". ")[0].rstrip(".")
+    return "torch gives no reason"
 
 
 def environment(params: ComputeParams, device: torch.device, dtype: torch.dtype) -> dict[str, str | int | bool]:

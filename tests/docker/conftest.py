@@ -1,0 +1,139 @@
+"""A real engine, the image built from what is here, and a small project to mount."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import make_text
+from tests.import_graph import ROOT
+
+# A machine may have a newer client as well, for engines newer than the one that its distribution runs.
+CLIENT = os.environ.get("DOCKER") or shutil.which("docker", path="/usr/bin") or shutil.which("docker") or "docker"
+USER = 4321  # a user that no image knows
+SMALL: dict[str, dict[str, object]] = {
+    "compute": {"threads": 1},
+    "download": {"corpus": "own"},
+    "model": {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16, "window": 8, "order": 4, "folds": 3},
+    "train": {"max_steps": 2500, "batch_size": 2, "eval_every": 500, "log_every": 10, "checkpoint_every": 0.2},
+    "sample": {"count": 1, "length": 20},
+}
+
+
+def docker(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run the client; what it prints comes back in `stdout`."""
+    return subprocess.run(
+        [CLIENT, *arguments],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@dataclass
+class Project:
+    """A clone on this machine that containers work in."""
+
+    folder: Path
+
+    def run(self, *command: str, options: tuple[str, ...] = (), user: int = USER) -> subprocess.CompletedProcess[str]:
+        """Run a container to its end."""
+        return docker("run", "--rm", *self._mounted(user), *options, "folio:cpu", *command)
+
+    def start(self, name: str) -> None:
+        """Start a container and leave it running."""
+        done = docker("run", "-d", "--name", name, *self._mounted(USER), "folio:cpu")
+        assert done.returncode == 0, done.stdout
+
+    def _mounted(self, user: int) -> list[str]:
+        return ["--user", f"{user}:{user}", "--network", "none", "-v", f"{self.folder}:/workspace"]
+
+    def set(self, **sections: dict[str, object]) -> None:
+        """Change keys of params.yaml."""
+        path = self.folder / "params.yaml"
+        document = YAML().load(path)
+        for section, values in sections.items():
+            document[section].update(values)
+        YAML().dump(document, path)
+
+    def model(self) -> str:
+        """Give the sum of the finished weights."""
+        return hashlib.sha256((self.folder / "models/model.safetensors").read_bytes()).hexdigest()
+
+    def copy(self, folder: Path) -> "Project":
+        """Copy everything, owners as well."""
+        subprocess.run(["cp", "-a", self.folder, folder], check=True)
+        return Project(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine() -> None:
+    """Skip everything here, loudly, where no engine answers."""
+    if not shutil.which(CLIENT) or docker("info").returncode:
+        pytest.skip(f"no Docker engine answers '{CLIENT} info': nothing of the container was tested")
+
+
+@pytest.fixture(scope="session")
+def image(engine: None) -> str:
+    """Build folio:cpu from what is here."""
+    built = subprocess.run(
+        [ROOT / "docker/build", "cpu"],
+        env=os.environ | {"DOCKER": CLIENT},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout[-3000:]
+    return "folio:cpu"
+
+
+@pytest.fixture(scope="session")
+def fresh(image: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Give a clone of what is here with a small text and model, committed, that belongs to USER; not to be changed."""
+    project = Project(tmp_path_factory.mktemp("docker") / "fresh")
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    for name in filter(lambda each: (ROOT / each).is_file(), names):
+        (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, project.folder / name)
+    project.set(**SMALL)
+    (project.folder / "data/own/words.txt").write_text(make_text(4000))
+    subprocess.run(["git", "init", "-q"], cwd=project.folder, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=project.folder, check=True)
+    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.org"]
+    subprocess.run(["git", *identity, "commit", "-qm", "small"], cwd=project.folder, check=True)
+    subprocess.run(["chown", "-R", f"{USER}:{USER}", project.folder], check=True)
+    for folder in (project.folder, *list(project.folder.parents)[:3]):
+        folder.chmod(0o755)
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Give that clone after an uninterrupted run; not to be changed."""
+    project = fresh.copy(tmp_path_factory.mktemp("finished") / "project")
+    done = project.run()
+    assert done.returncode == 0, done.stdout
+    return project
+
+
+def wait_for(text: str, name: str) -> None:
+    """Wait until a container has printed something."""
+    end = time.monotonic() + 120
+    while text not in docker("logs", name).stdout:
+        assert time.monotonic() < end, docker("logs", name).stdout
+        time.sleep(0.1)

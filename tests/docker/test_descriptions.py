@@ -1,0 +1,68 @@
+"""What describes the job to other tools, read by tools of those trades."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.import_graph import ROOT
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
+
+
+def check(*command: str | Path) -> None:
+    """Run a checker, which must find nothing."""
+    if not (shutil.which(command[0]) or Path(command[0]).exists()):
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dockerfile_is_clean():
+    check(Path(sys.executable).parent / "hadolint", "docker/Dockerfile")
+
+
+@pytest.mark.parametrize("script", ["docker/build", "docker/entrypoint.sh", "docker/slurm/folio.sbatch", ".ci/run"])
+def test_scripts_are_clean(script: str):
+    check("shellcheck", "-e", "SC1091", script)
+
+
+def test_compose_understands_its_file():
+    check("docker-compose", "-f", "docker/compose.yaml", "config", "-q")
+
+
+def test_kubernetes_understands_the_job():
+    validator = pytest.importorskip("kubernetes_validate")
+    documents = list(YAML(typ="safe").load_all(ROOT / "docker/kubernetes/job.yaml"))
+    assert [each["kind"] for each in documents] == ["PersistentVolumeClaim", "Job"]
+    for document in documents:
+        validator.validate(document, "1.31", strict=True)
+    documents[1]["spec"]["template"]["spec"]["containers"][0]["resourcs"] = {}
+    with pytest.raises(validator.ValidationError):
+        validator.validate(documents[1], "1.31", strict=True)
+
+
+def test_the_slurm_script_passes_the_signal_on_and_asks_to_be_run_again(tmp_path: Path):
+    """Neither Slurm nor Apptainer is here: two scripts stand in, which write down how they were called."""
+    (tmp_path / "apptainer").write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/called\ntrap "exit 143" TERM\nwhile :; do sleep 0.05; done\n'
+    )
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/requeued\n')
+    for tool in ("apptainer", "scontrol"):
+        (tmp_path / tool).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "FOLIO_MIRROR": "/m"}
+    with subprocess.Popen(["bash", ROOT / "docker/slurm/folio.sbatch", "-f"], env=environment, cwd=tmp_path) as job:
+        while not (tmp_path / "called").exists():
+            time.sleep(0.05)
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(timeout=30) == 143
+    called = (tmp_path / "called").read_text()
+    assert f"--nv --bind {tmp_path}:/workspace --pwd /workspace --bind /m:/mirror:ro" in called
+    assert called.strip().endswith("folio.sif -f")
+    assert (tmp_path / "requeued").read_text().strip() == "requeue 7"

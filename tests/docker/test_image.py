@@ -1,0 +1,158 @@
+"""The image as people run it, on a real engine."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docker.conftest import CLIENT, USER, Project, docker, wait_for
+from tests.import_graph import ROOT
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """Give a container's name; the container is removed."""
+    yield "folio-under-test"
+    docker("rm", "-f", "folio-under-test")
+
+
+def test_without_mount_and_network_the_whole_pipeline_runs(image: str, name: str, tmp_path: Path):
+    done = docker("run", "--name", name, "--network", "none", image, timeout=800)
+    assert done.returncode == 0, done.stdout
+    assert docker("cp", f"{name}:/workspace/reports/metrics.json", str(tmp_path)).returncode == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["val_loss"] < 1.1  # of the built-in text, which counting pairs brings to 2.5
+    assert metrics["val_loss"] < metrics["bigram_val_loss"] / 2
+
+
+def test_a_mounted_work_tree_is_done_once_and_belongs_to_the_caller(finished: Project):
+    owners = {path.stat().st_uid for path in finished.folder.rglob("*") if not path.is_symlink()}
+    assert owners == {USER}
+    again = finished.run()
+    assert again.returncode == 0
+    assert "up to date" in again.stdout
+    assert "Running stage" not in again.stdout
+
+
+def test_comparing_works_inside_also_for_another_owner_s_repository(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "project")
+    project.set(train={"max_steps": 60}, sample={"temperature": 0.5})
+    assert project.run(user=0).returncode == 0
+    for user in (0, USER):
+        params = project.run("dvc", "params", "diff", user=user)
+        assert params.returncode == 0, params.stdout
+        assert "train.max_steps" in params.stdout
+        assert "0.5" in params.stdout
+    metrics = project.run("dvc", "metrics", "diff", user=0)
+    assert metrics.returncode == 0, metrics.stdout
+    assert "val_loss" in metrics.stdout
+
+
+def test_a_mirror_may_be_mounted(fresh: Project, tmp_path: Path):
+    (tmp_path / "mirror/tinyshakespeare").mkdir(parents=True)
+    (tmp_path / "mirror/tinyshakespeare/input.txt").write_text("not the text\n")
+    tmp_path.chmod(0o755)
+    project = fresh.copy(tmp_path / "project")
+    project.set(download={"corpus": "tinyshakespeare"})
+    mirror = ("-v", f"{tmp_path}/mirror:/mirror:ro", "-e", "FOLIO_MIRROR=/mirror")
+    done = project.run("download", options=mirror)
+    assert "/mirror" in done.stdout  # the mirror was looked at, and its text refused
+    assert "sha256" in done.stdout
+
+
+def test_a_read_only_root_file_system_will_do(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "project")
+    done = project.run("-f", "sample", options=("--read-only", "--tmpfs", "/tmp"))
+    assert done.returncode == 0, done.stdout
+    assert "Running stage 'sample'" in done.stdout
+
+
+@pytest.mark.parametrize(("how", "code"), [("stop", 143), ("kill", 137)])
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    how: str, code: int, fresh: Project, finished: Project, name: str, tmp_path: Path
+):
+    project = fresh.copy(tmp_path / "project")
+    project.start(name)
+    wait_for("step 500 of 2500", name)
+    docker(how, *(["-t", "60"] if how == "stop" else []), name)
+    assert docker("wait", name).stdout.strip() == str(code)
+    assert not (project.folder / "models/manifest.json").exists()
+    again = project.run()
+    assert again.returncode == 0, again.stdout
+    assert "resumed at step" in again.stdout
+    assert project.model() == finished.model()
+
+
+def test_a_failed_stage_gives_its_own_exit_code(fresh: Project, tmp_path: Path):
+    project = fresh.copy(tmp_path / "wrong")
+    project.set(model={"n_head": 3})
+    done = project.run()
+    assert done.returncode == 2
+    assert "n_embd is 16 and n_head is 3" in done.stdout
+    project = fresh.copy(tmp_path / "nowhere")
+    project.set(
+        download={"corpus": "url", "url": "https://folio.invalid/a", "sha256": "0" * 64, "when_unreachable": "fail"}
+    )
+    assert project.run().returncode == 1
+
+
+def test_a_gpu_that_is_not_there_is_named(fresh: Project, tmp_path: Path):
+    project = fresh.copy(tmp_path / "project")
+    project.set(compute={"device": "cuda"})
+    done = project.run()
+    assert done.returncode == 2
+    assert "compute.device is 'cuda'" in done.stdout
+    assert "not compiled with CUDA" in done.stdout
+    project.set(compute={"device": "auto"}, train={"max_steps": 20})
+    done = project.run(options=("-e", "NVIDIA_VISIBLE_DEVICES=all"))
+    assert done.returncode == 0, done.stdout
+    assert "a GPU was given to this container, and cannot be used" in done.stdout
+
+
+def test_a_place_that_cannot_be_written_or_is_full_is_one_line(fresh: Project, image: str):
+    done = fresh.run(user=12)
+    assert done.returncode == 73
+    assert done.stdout.count("\n") == 1
+    assert "cannot be written by user 12" in done.stdout
+    done = docker("run", "--rm", "--tmpfs", "/workspace:mode=1777,size=50m", "--network", "none", image)
+    assert done.returncode == 74
+    assert "100 are needed" in done.stdout
+
+
+def test_other_commands_are_run_as_they_are(image: str, finished: Project):
+    assert docker("run", "--rm", image, "python", "-c", "print(6 * 7)").stdout.strip() == "42"
+    done = finished.run("sample", "--prompt", "the ", "--length", "10", "--count", "1")
+    assert done.stdout.startswith("the ")
+
+
+def test_torch_compile_works_inside(image: str):
+    program = (
+        "import torch; f = torch.compile(lambda x: (x.sin() + 1).sum()); x = torch.ones(1000); "
+        "print(torch.allclose(f(x), (x.sin() + 1).sum()))"
+    )
+    done = docker("run", "--rm", "--user", f"{USER}:{USER}", "--network", "none", image, "python", "-c", program)
+    assert done.stdout.strip().endswith("True"), done.stdout
+
+
+def test_the_image_is_small_and_a_change_of_code_leaves_its_dependencies(image: str, tmp_path: Path):
+    inspected = json.loads(docker("image", "inspect", image).stdout)[0]
+    assert inspected["Size"] <= 1.75e9  # the base image's own 0.12 to 0.3 GB included
+    assert inspected["Config"]["User"] == "1000:1000"
+    subprocess.run(["git", "clone", "-q", ROOT, tmp_path / "changed"], check=True)
+    for path in ("docker", "stages", "pyproject.toml", "data/own", ".dockerignore"):
+        subprocess.run(["cp", "-rT", ROOT / path, tmp_path / "changed" / path], check=True)
+    with (tmp_path / "changed/stages/cli.py").open("a") as file:
+        file.write("# changed\n")
+    command = [str(tmp_path / "changed/docker/build"), "cpu", "-t", "folio:changed"]
+    subprocess.run(command, env=os.environ | {"DOCKER": CLIENT}, check=True, capture_output=True)
+    changed = json.loads(docker("image", "inspect", "folio:changed").stdout)[0]["RootFS"]["Layers"]
+    docker("rmi", "folio:changed")
+    same = [ours == theirs for ours, theirs in zip(inspected["RootFS"]["Layers"], changed, strict=True)]
+    assert not all(same)
+    dependencies = next(index for index, equal in enumerate(same) if not equal)
+    assert dependencies >= len(same) - 3  # code, installing it, and the folder that runs begin in
