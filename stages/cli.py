@@ -14,6 +14,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("stages.train", "Train the model that params.yaml describes."),
     "evaluate": ("stages.evaluate", "Measure the model on the whole validation split."),
     "sample": ("stages.sample", "Let the model write."),
+    "report": ("stages.report", "Show on a page what the model learned."),
+    "compare": ("stages.compare", "Put runs side by side: what differs, and by how much more than chance."),
     "score": ("stages.score", "Say how well the model knows a text."),
     "export": ("stages.export", "Write the model so that other tools open it."),
     "lecture": ("stages.lecture.stage", 'Do what the notebook of "Let\'s build GPT" does, and explain it.'),

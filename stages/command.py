@@ -1,15 +1,20 @@
 """What the stages' Click commands share: options, and errors that become a line and an exit code."""
 
 import errno
+import logging
 import os
+import resource
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from stages.errors import FolioError
+from stages.logs import level, log
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -17,6 +22,15 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 class StageCommand(click.Command):
     """A command whose errors of ours end in one line on standard error; a traceback is for our bugs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in Click
+        super().__init__(*args, **kwargs)
+        for flags, loudness, text in (
+            (["-q", "--quiet"], logging.WARNING, "Say nothing but warnings and errors."),
+            (["-v", "--verbose"], logging.DEBUG, "Say also how long it took and how much memory."),
+        ):
+            callback = partial(_set_level, loudness)
+            self.params.append(click.Option(flags, is_flag=True, expose_value=False, callback=callback, help=text))
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as in Click
         """Run as a program; leave the code of a failure in the file FOLIO_EXIT_FILE, for who sees DVC's code alone."""
@@ -29,8 +43,12 @@ class StageCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in Click
         """Run the command; exit with 1 (failed work), 2 (wrong input) or 130 (interrupted) where it fails."""
+        start = time.monotonic()
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            log.debug("took %.1f s and %.0f MB of memory at most", time.monotonic() - start, memory)
+            return result
         except FolioError as error:
             raise Reported(str(error), error.exit_code) from error
         except OSError as error:
@@ -40,6 +58,11 @@ class StageCommand(click.Command):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             sys.exit(130)
+
+
+def _set_level(loudness: int, ctx: click.Context, param: click.Parameter, given: bool) -> None:  # noqa: ARG001
+    if given:
+        level["now"] = loudness
 
 
 class Reported(click.ClickException):

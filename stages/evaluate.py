@@ -11,6 +11,7 @@ from stages.command import StageCommand, model_option, output_file_option, param
 from stages.devices import prepare
 from stages.errors import ParameterError
 from stages.logs import log, start_log
+from stages.measuring.copying import copied
 from stages.measuring.counting import bigram_loss, uniform_loss, unigram_loss
 from stages.measuring.losses import Measured, blockwise, measure, sliding
 from stages.measuring.tables import write_tsv
@@ -20,6 +21,10 @@ from stages.params.base import read_section
 from stages.params.compute import ComputeParams
 from stages.params.evaluate import EvaluateParams
 from stages.text.tokens import load_tokens
+from stages.writing.choosing import Choice
+from stages.writing.generate import generate
+
+COPY_SAMPLES, COPY_LENGTH = 16, 512
 
 
 @click.command(name="evaluate", cls=StageCommand)
@@ -33,7 +38,12 @@ from stages.text.tokens import load_tokens
     "reports/loss_by_position.tsv",
     "The file for the loss at each position of a window.",
 )
-def command(params_path: Path, tokens: Path, model_folder: Path, metrics: Path, by_position: Path) -> None:
+@output_file_option(
+    "--calibration", "calibration", "reports/calibration.tsv", "The file for confidence beside accuracy."
+)
+def command(
+    params_path: Path, tokens: Path, model_folder: Path, metrics: Path, by_position: Path, calibration: Path
+) -> None:
     """Measure the model on the whole validation split, in windows of its block size, beside plain counting.
 
     Losses are in nats per character; a window sees nothing before it.
@@ -58,9 +68,13 @@ def command(params_path: Path, tokens: Path, model_folder: Path, metrics: Path, 
     figures["sliding_val_loss"] = round(sliding_loss(saved.model, val, params), 6)
     figures |= baselines(train.cpu(), val.cpu(), len(saved.tokenizer))
     figures["kneser_ney_val_loss"] = round(kneser_ney_loss(saved, train, val, params), 6)
+    figures |= copy_figures(saved, train, val)
     files.write_json(metrics, figures)
     rows = zip(range(1, len(on_val.counts) + 1), on_val.by_position.tolist(), on_val.counts.tolist(), strict=True)
     write_tsv(by_position, ("position", "val_loss", "characters"), (row for row in rows if row[2]))
+    bins = on_val.calibration
+    rows = zip(bins.confidence.tolist(), bins.accuracy.tolist(), bins.counts.long().tolist(), strict=True)
+    write_tsv(calibration, ("confidence", "accuracy", "characters"), (row for row in rows if row[2]))
     log.info("%s: val_loss %.4f; counting pairs gives %.4f", metrics, on_val.loss, figures["bigram_val_loss"])
 
 
@@ -72,6 +86,8 @@ def summarize(saved: Saved, on_val: Measured, on_train: Measured) -> dict[str, f
         "val_bits_per_character": round(on_val.loss / math.log(2), 6),
         "val_perplexity": round(math.exp(on_val.loss), 6),
         "val_accuracy": round(on_val.accuracy, 6),
+        "generalization_gap": round(on_val.loss - on_train.loss, 6),
+        "calibration_error": round(on_val.calibration.error, 6),
         "parameters": count_parameters(saved.model),
         "tokens_seen": saved.training["tokens_seen"],
     }
@@ -97,6 +113,22 @@ def kneser_ney_loss(saved: Saved, train: Tensor, val: Tensor, params: EvaluatePa
     model = build(counting, len(saved.tokenizer)).to(train.device)
     model.fit(train)
     return measure(model, blockwise(val, block_size, params.batch_size)).loss
+
+
+def copy_figures(saved: Saved, train: Tensor, val: Tensor) -> dict[str, float | int]:
+    """Let the model write freely, and look how much of it stands in the training text; the same of real text beside it.
+
+    At temperature 1, whatever `sample:` says, so that runs compare.
+    """
+    start = val[:1].long().expand(COPY_SAMPLES, 1)
+    written = generate(saved.model, start, COPY_LENGTH, Choice(), list(range(COPY_SAMPLES))).cpu().numpy()
+    known = train.cpu().numpy()
+    of_model, of_val = copied(list(written), known), copied([val[: written.size].cpu().numpy()], known)
+    return {
+        "copied_share": round(of_model.share, 6),
+        "longest_copy": of_model.longest,
+        "val_copied_share": round(of_val.share, 6),
+    }
 
 
 def baselines(train: Tensor, val: Tensor, vocabulary_size: int) -> dict[str, float]:

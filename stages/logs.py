@@ -14,6 +14,7 @@ from rich.progress import (
 )
 
 log = logging.getLogger("folio")
+level = {"now": logging.INFO}  # of what is said: -q and -v change it
 console = Console(stderr=True, highlight=False)  # knows NO_COLOR, and whether a person is watching
 
 
@@ -28,7 +29,7 @@ class ConsoleHandler(logging.Handler):
 
 def start_log(stage: str) -> None:
     """Send `log` to standard error and, where the folder can be written, to `logs/<stage>.log`."""
-    log.setLevel(logging.INFO)
+    log.setLevel(level["now"])
     log.propagate = False
     for old in log.handlers[:]:
         log.removeHandler(old)
@@ -43,9 +44,10 @@ def start_log(stage: str) -> None:
 
 def progress_bar() -> Progress:
     """Make a bar of steps, with a text field `note`, that shows on a terminal only and vanishes when done."""
+    shown = console.is_terminal and level["now"] <= logging.INFO
     note = TextColumn("{task.fields[note]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), note, TimeElapsedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown)
 
 
 def _add(handler: logging.Handler, layout: str) -> None:

@@ -1,6 +1,7 @@
 """The command line: help for everything, nothing imported before it is needed, errors as one line."""
 
 import errno
+import logging
 import subprocess
 import sys
 from importlib import import_module
@@ -91,3 +92,21 @@ def test_output_never_leaves_the_project_s_folder(tmp_path, monkeypatch, words, 
     assert result.exit_code == 2
     assert f"'{path}' lies outside the project's folder" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("option", "said"), [("-q", []), ("-v", ["INFO", "DEBUG"])])
+def test_quiet_says_nothing_and_verbose_says_how_long(option, said, monkeypatch, tmp_path):
+    from stages import logs
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(logs.level, "now", logging.INFO)
+
+    @click.command(cls=StageCommand)
+    def work() -> None:
+        logs.start_log("work")
+        logs.log.info("worked")
+
+    assert CliRunner().invoke(work, [option]).exit_code == 0
+    lines = (tmp_path / "logs/work.log").read_text().splitlines()
+    assert [line.split()[2] for line in lines] == said
+    assert not said or "took" in lines[-1]

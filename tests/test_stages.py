@@ -113,7 +113,8 @@ def test_every_kind_trains_evaluates_and_writes(project, model):
     assert set(metrics) == {
         "val_loss", "train_loss", "val_bits_per_character", "val_perplexity", "val_accuracy", "parameters",
         "tokens_seen", "sliding_val_loss", "uniform_val_loss", "unigram_val_loss", "bigram_val_loss",
-        "kneser_ney_val_loss", "short_block_val_loss",
+        "kneser_ney_val_loss", "short_block_val_loss", "generalization_gap",
+            "calibration_error", "copied_share", "longest_copy", "val_copied_share",
     }  # fmt: skip
     run("sample", "--output", "reports/samples.txt")
     page = Path("reports/samples.txt").read_text()

@@ -9,6 +9,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from stages.models.base import LanguageModel
 
+BINS = 20
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -17,6 +19,23 @@ class Windows:
     inputs: Tensor
     targets: Tensor
     first: int = 0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often the likeliest character came, beside how likely it was, in BINS of equal width from 0 to 1.
+
+    `confidence`, mean probability, `accuracy` and `counts` of characters, (BINS,) each.
+    """
+
+    confidence: Tensor
+    accuracy: Tensor
+    counts: Tensor
+
+    @property
+    def error(self) -> float:
+        """Give the expected calibration error, the mean difference of the two (Guo et al. 2017, arXiv:1706.04599)."""
+        return float(((self.confidence - self.accuracy).abs() * self.counts).sum() / self.counts.sum())
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,7 @@ class Measured:
     accuracy: float
     by_position: Tensor
     counts: Tensor
+    calibration: Calibration
 
 
 @torch.inference_mode()
@@ -40,17 +60,28 @@ def measure(model: LanguageModel, batches: Iterable[Windows]) -> Measured:
     model.eval()
     sums = torch.zeros(model.params.block_size, dtype=torch.float64)
     counts = torch.zeros(model.params.block_size, dtype=torch.int64)
-    hits = 0
+    bins = torch.zeros(3, BINS, dtype=torch.float64)  # sums of confidences, of hits, and counts
     for batch in batches:
         logits, targets = model(batch.inputs).float()[:, batch.first :], batch.targets[:, batch.first :]
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
         place = slice(batch.first, batch.targets.shape[1])
         sums[place] += losses.double().sum(0).cpu()
         counts[place] += len(targets)
-        hits += int((logits.argmax(-1) == targets).sum())
+        bins += _binned(logits.flatten(0, 1), targets.flatten())
     model.train(was_training)
     total = int(counts.sum())
-    return Measured(float(sums.sum()) / total, hits / total, sums / counts.clamp(min=1), counts)
+    in_bin = bins[2].clamp(min=1)
+    calibration = Calibration(bins[0] / in_bin, bins[1] / in_bin, bins[2])
+    return Measured(
+        float(sums.sum()) / total, float(bins[1].sum()) / total, sums / counts.clamp(min=1), counts, calibration
+    )
+
+
+def _binned(logits: Tensor, targets: Tensor) -> Tensor:
+    confidence, likeliest = logits.softmax(-1).max(-1)
+    which = (confidence * BINS).long().clamp(max=BINS - 1).cpu()
+    values = torch.stack((confidence, likeliest == targets, torch.ones_like(confidence))).double().cpu()
+    return torch.zeros(3, BINS, dtype=torch.float64).index_add_(1, which, values)
 
 
 @torch.inference_mode()

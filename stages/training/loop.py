@@ -1,5 +1,6 @@
 """The loop: a batch, its gradient, a step; and, now and then, a row of the learning curve."""
 
+import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 
@@ -72,13 +73,15 @@ class Trainer:
             after_step: called after every step but the last, when the trainer is in a state to go on from.
         """
         self.model.train()
+        first, start = self.tokens_seen, time.monotonic()
         with progress_bar() as progress:
             task = progress.add_task("train", total=self.params.max_steps, completed=self.step, note="")
             while self.step < self.params.max_steps:
                 rate = self.take_step()
                 if self.step % self.params.log_every == 0:
                     note = f"loss {float(self.losses[-1]):.3f}"
-                    progress.update(task, note=note)
+                    rate_now = (self.tokens_seen - first) / (time.monotonic() - start)
+                    progress.update(task, note=f"{note}, {rate_now:,.0f} characters/s")
                     log.info("step %d of %d, %s", self.step, self.params.max_steps, note)
                 if self.step % self.params.eval_every == 0 or self.step == self.params.max_steps:
                     self.add_row(rate)

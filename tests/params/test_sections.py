@@ -13,6 +13,7 @@ from stages.params.encode import TokenizeParams
 from stages.params.evaluate import EvaluateParams
 from stages.params.lecture import LectureParams
 from stages.params.model import ModelParams
+from stages.params.report import ReportParams
 from stages.params.sample import SampleParams
 from stages.params.train import TrainParams
 
@@ -24,6 +25,7 @@ SECTIONS: dict[str, type[Section]] = {
     "model": ModelParams,
     "train": TrainParams,
     "evaluate": EvaluateParams,
+    "report": ReportParams,
     "sample": SampleParams,
     "lecture": LectureParams,
 }

@@ -43,7 +43,7 @@ SMALL: dict[str, object] = {
     "sample.count": 1,
     "sample.length": 20,
 }
-ALL = ["download", "tokenize", "train", "evaluate", "sample"]
+ALL = ["download", "tokenize", "train", "evaluate", "sample", "report"]
 
 
 @dataclass

@@ -1,0 +1,49 @@
+"""Which characters a model finds hard, and after which others."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stages.text.tokenizer import CharTokenizer
+
+CONTEXT = 3  # characters before the one that is predicted
+SHOWN = 8
+COMMON = 2000  # one of so many characters, at least, must be of a kind for its mean to say something
+
+
+def of_characters(ids: NDArray[np.int64], bits: NDArray[np.float64], tokenizer: CharTokenizer) -> pd.DataFrame:
+    """Give, for each character that is common enough, how often it came and its mean bits, hardest first."""
+    return _means(ids, bits, lambda each: visible(tokenizer.characters[each]), "character")
+
+
+def of_contexts(ids: NDArray[np.int64], bits: NDArray[np.float64], tokenizer: CharTokenizer) -> pd.DataFrame:
+    """Give the same by the CONTEXT characters before the one that is predicted."""
+    if len(ids) <= CONTEXT:
+        return _means(ids[:0], bits[:0], str, "after")
+    size = len(tokenizer)
+    key = np.zeros(len(ids) - CONTEXT, np.int64)
+    for back in range(CONTEXT):
+        key = key * size + ids[back : len(ids) - CONTEXT + back]
+
+    def name(each: int) -> str:
+        digits = [each // size ** (CONTEXT - 1 - place) % size for place in range(CONTEXT)]
+        return visible(tokenizer.decode(digits))
+
+    return _means(key, bits[CONTEXT:], name, "after")
+
+
+def _means(keys: NDArray[np.int64], bits: NDArray[np.float64], name, label: str) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    distinct, which = np.unique(keys, return_inverse=True)
+    counts = np.bincount(which, minlength=len(distinct))
+    means = np.bincount(which, bits, len(distinct)) / np.maximum(counts, 1)
+    common = counts >= max(2, math.ceil(len(keys) / COMMON))
+    rows = sorted(zip(means[common], counts[common], distinct[common], strict=True), reverse=True)
+    return pd.DataFrame([(name(int(key)), int(count), float(mean)) for mean, count, key in rows],
+                        columns=[label, "times", "bits"])  # fmt: skip
+
+
+def visible(text: str) -> str:
+    """Show spaces, line ends and tabs as signs."""
+    return text.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")

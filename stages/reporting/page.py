@@ -1,0 +1,141 @@
+"""The page and the model card: what was measured, put into words and pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+from torch import Tensor
+
+from stages.models.base import LanguageModel
+from stages.params.report import ReportParams
+from stages.reporting import difficulty, figures, surprise
+from stages.reporting.attention import attention_weights
+from stages.reporting.copies import Marked
+from stages.reporting.predictions import Predictions
+from stages.text.tokenizer import CharTokenizer
+
+# Published losses on tinyshakespeare, both estimates on random batches (nanoGPT's README).
+ANCHORS = {"nanoGPT, CPU, minutes (published)": 1.88, "nanoGPT, A100, 3 min (published)": 1.4697}
+MOST_MAPS = 24
+MOST_ATTENDED = 32
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that the page shows, as the stages before left it and as the report worked it out."""
+
+    about: dict[str, Any]  # corpus.json
+    params: dict[str, dict[str, Any]]  # params.yaml
+    metrics: dict[str, float | int]
+    curve: pd.DataFrame
+    by_position: pd.DataFrame
+    calibration: pd.DataFrame
+    environment: dict[str, Any]
+    hashes: dict[str, str]
+    seen: Predictions
+    samples: Marked
+    attention: list[Tensor]
+    attended: str
+
+
+def attend(model: LanguageModel, tokenizer: CharTokenizer, val: Tensor, prompt: str | None) -> tuple[list[Tensor], str]:
+    """Give the attention maps of a prompt, or of the validation text's beginning, and the text that they are of."""
+    length = min(MOST_ATTENDED, model.params.block_size)
+    text = tokenizer.decode(val[:length].cpu().numpy()) if prompt is None else prompt[:length]
+    ids = val.new_tensor(tokenizer.encode(text).astype(np.int64), dtype=val.dtype).long()
+    return attention_weights(model, ids), text
+
+
+def pictures(it: Material) -> dict[str, tuple[str, str]]:
+    """Draw everything: by name, the SVG and what it says in words."""
+    metrics = it.metrics
+    bars = {"this model": metrics["val_loss"]}
+    short = min(it.params["evaluate"]["short_block"], it.params["model"]["block_size"])
+    bars[f"this model, in windows of {short}"] = metrics["short_block_val_loss"]
+    if it.about["name"] == "tinyshakespeare":
+        bars |= ANCHORS
+    bars |= {
+        "Kneser–Ney counting": metrics["kneser_ney_val_loss"],
+        "counting pairs": metrics["bigram_val_loss"],
+        "counting characters": metrics["unigram_val_loss"],
+        "knowing nothing": metrics["uniform_val_loss"],
+    }
+    drawn = {
+        "losses": (figures.losses(bars), ", ".join(f"{name} {value:.4f}" for name, value in bars.items())),
+        "curve": (
+            figures.curve(it.curve),
+            f"validation loss from {it.curve['val_loss'].iloc[0]:.3f} to {it.curve['val_loss'].iloc[-1]:.3f}",
+        ),
+        "by_position": (
+            figures.by_position(it.by_position),
+            f"loss at the first position {it.by_position['val_loss'].iloc[0]:.3f}, at the last "
+            f"{it.by_position['val_loss'].iloc[-1]:.3f}",
+        ),
+        "probabilities": (
+            figures.probabilities(it.seen.log_p.double().exp().numpy()),
+            f"half of the characters had a probability above {float(it.seen.log_p.exp().median()):.3f}",
+        ),
+        "calibration": (
+            figures.calibration(it.calibration),
+            f"confidence and accuracy differ by {metrics['calibration_error']} on average",
+        ),
+    }
+    if it.attention:
+        shown = it.attention[: max(1, MOST_MAPS // len(it.attention[0]))]
+        signs = [difficulty.visible(each) for each in it.attended]
+        drawn["attention"] = (
+            figures.attention(shown, signs),
+            f"attention of {len(shown)} layers and {len(shown[0])} heads over {len(signs)} characters",
+        )
+    return drawn
+
+
+def page(it: Material, drawn: dict[str, tuple[str, str]], params: ReportParams, tokenizer: CharTokenizer) -> str:
+    """Write the page as HTML."""
+    bits = -it.seen.log_p.double().numpy() / np.log(2)
+    ids = it.seen.ids.numpy()
+    hard, contexts = (
+        difficulty.of_characters(ids, bits, tokenizer),
+        difficulty.of_contexts(ids, bits, tokenizer),
+    )
+    return template("report.html.j2").render(
+        it=it,
+        anchors=ANCHORS if it.about["name"] == "tinyshakespeare" else {},
+        pictures={name: figures.inline(svg, name, label) for name, (svg, label) in drawn.items()},
+        tables=[
+            ("Hardest characters", hard.head(difficulty.SHOWN)),
+            ("Easiest characters", hard.tail(difficulty.SHOWN).iloc[::-1]),
+            ("Hardest after these three", contexts.head(difficulty.SHOWN)),
+            ("Easiest after these three", contexts.tail(difficulty.SHOWN).iloc[::-1]),
+        ],
+        characters=surprise.characters(it.seen, tokenizer, params.characters),
+        details=Markup(surprise.details(it.seen, tokenizer, params.characters)),
+        levels=surprise.LEVELS,
+        attended=difficulty.visible(it.attended),
+    )
+
+
+def card(it: Material) -> str:
+    """Write the model card as Markdown."""
+    return template("model_card.md.j2").render(it=it)
+
+
+def template(name: str) -> Template:
+    """Find a template of this folder; HTML is escaped."""
+    environment = Environment(
+        loader=PackageLoader("stages.reporting", "."),
+        autoescape=lambda each: bool(each and ".html" in each),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a TSV that a stage wrote."""
+    return pd.read_csv(path, sep="\t")

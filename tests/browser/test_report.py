@@ -1,0 +1,108 @@
+"""The pages in Debian's Chromium, headless: what they ask for, what they show, what the keyboard reaches."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.comparing.page import as_page
+from stages.comparing.table import compare
+from tests.comparing.test_table import SEEDS
+from tests.reporting.conftest import reported  # noqa: F401 - a fixture
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
+CHROMIUM = shutil.which("chromium")
+SECTIONS = ["loss", "learning", "sureness", "difficulty", "surprise", "attention", "copies", "origin"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM:
+        pytest.skip("there is no chromium: no page was looked at")
+    with playwright.sync_playwright() as running:
+        started = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(browser: Any, reported: Path, request: pytest.FixtureRequest) -> Iterator[Any]:  # noqa: F811
+    opened = browser.new_page(color_scheme=request.param)
+    opened.said, opened.asked = [], []
+    opened.on("console", lambda message: opened.said.append(message.text))
+    opened.on("pageerror", lambda error: opened.said.append(str(error)))
+    opened.on("request", lambda asked: opened.asked.append(asked.url))
+    opened.goto((reported / "reports/report.html").as_uri())
+    yield opened
+    opened.close()
+
+
+def test_it_asks_for_nothing_and_complains_of_nothing(page: Any):
+    page.wait_for_timeout(200)
+    assert not page.said
+    assert len(page.asked) == 1
+
+
+def test_every_section_has_content(page: Any):
+    assert page.eval_on_selector_all("section", "all => all.map(each => each.id)") == SECTIONS
+    for section in SECTIONS:
+        assert len(page.inner_text(f"#{section}")) > 80, section
+    pictures = page.eval_on_selector_all(
+        "figure svg", "all => all.map(each => [each.getBoundingClientRect().height, each.getAttribute('aria-label')])"
+    )
+    assert len(pictures) == 6
+    assert all(height > 100 and len(label) > 20 for height, label in pictures)
+
+
+def test_the_keyboard_reaches_the_coloured_text(page: Any):
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "coloured":
+            break
+    assert page.evaluate("document.activeElement.id") == "coloured"
+    said = [page.inner_text("#about")]
+    for key in ("ArrowRight", "End", "Home"):
+        page.keyboard.press(key)
+        said.append(page.inner_text("#about"))
+    assert said[0] == said[3]
+    assert len(set(said[:3])) == 3
+    assert "Likeliest:" in said[0]
+    assert said[0].count("%") == 6
+
+
+def test_pointing_at_a_character_says_the_same(page: Any):
+    page.hover("#coloured span:nth-of-type(12)")
+    pointed = page.inner_text("#about")
+    page.focus("#coloured")
+    page.keyboard.press("Home")
+    for _ in range(11):
+        page.keyboard.press("ArrowRight")
+    assert page.inner_text("#about") == pointed
+
+
+def test_no_serious_accessibility_fault(page: Any):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    found = axe.Axe().run(page).response["violations"]
+    assert not [
+        (each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")
+    ]
+
+
+def test_a_telephone_can_show_it(browser: Any, reported: Path):  # noqa: F811
+    narrow = browser.new_page(viewport={"width": 360, "height": 700})
+    narrow.goto((reported / "reports/report.html").as_uri())
+    assert narrow.evaluate("document.documentElement.scrollWidth") <= 360
+    narrow.close()
+
+
+def test_the_comparison_is_accessible_too(browser: Any, tmp_path: Path):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    (tmp_path / "compare.html").write_text(as_page(compare(SEEDS), SEEDS))
+    opened = browser.new_page()
+    opened.goto((tmp_path / "compare.html").as_uri())
+    assert opened.inner_text("h1") == "5 runs side by side"
+    found = axe.Axe().run(opened).response["violations"]
+    assert not [each["id"] for each in found if each["impact"] in ("serious", "critical")]

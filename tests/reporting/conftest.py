@@ -1,0 +1,73 @@
+"""A small model of a text with every awkward sign, measured, sampled and reported."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from ruamel.yaml import YAML
+
+from stages.cli import folio
+from tests.conftest import make_text
+from tests.import_graph import ROOT
+
+SMALL = {
+    "compute": {"threads": 1},
+    "model": {"block_size": 32, "n_layer": 2, "n_head": 2, "n_embd": 16, "window": 8, "order": 4, "folds": 3},
+    "train": {"max_steps": 30, "batch_size": 4, "eval_every": 10, "log_every": 10},
+    "evaluate": {"batch_size": 16, "short_block": 8},
+    "sample": {"count": 2, "length": 60, "prompt": "the "},
+    "report": {"characters": 200, "statistics": 500},
+}
+AWKWARD = "</script> <b>&amp; \"é'€ $x$ 😀 \\n\t| --- sample 1 ---\n"
+
+
+def run(*words: str) -> str:
+    result = CliRunner().invoke(folio, words)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def describe(requested: str = "own") -> None:
+    """Write corpus.json."""
+    about = {
+        "name": "own", "source": "own", "sha256": "0" * 64, "bytes": 1, "characters": 1, "licence": "<none>",
+        "requested": requested,
+    }  # fmt: skip
+    if requested != "own":
+        about["warning"] = "This is a substitute."
+    Path("data/raw/corpus.json").write_text(json.dumps(about))
+
+
+def make_project(text: str, **sections: dict[str, object]) -> None:
+    """Write a text and params.yaml into the working directory, and run every stage after the download."""
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/corpus.txt").write_text(text)
+    describe()
+    document = YAML().load(ROOT / "params.yaml")
+    for changes in (SMALL, sections):
+        for section, values in changes.items():
+            document[section].update(values)
+    YAML().dump(document, Path("params.yaml"))
+    for stage in ("tokenize", "train", "evaluate"):
+        run(stage)
+    run("sample", "--output", "reports/samples.txt")
+    run("report")
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the finished project; not to be changed."""
+    folder = tmp_path_factory.mktemp("reported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        text = make_text(1200)
+        make_project(text + AWKWARD + text[:100] + AWKWARD + text[-1200:-700] + AWKWARD)
+    return folder
+
+
+@pytest.fixture
+def inside(reported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in the finished project."""
+    monkeypatch.chdir(reported)
+    return reported
