@@ -41,14 +41,19 @@ class Comparison:
     notes: list[str]
 
     def shown_metrics(self) -> pd.DataFrame:
-        """Give means with their difference to the first column, and ~ where chance explains it."""
+        """Give means with their difference to the first column, and ~ where chance explains it.
+
+        Metrics that are the same everywhere are left out, unless all are.
+        """
         first = self.metrics.columns[0]
         shown = {first: self.metrics[first].map(number)}
         for name in self.metrics.columns[1:]:
             shown[name] = pd.Series(
                 {metric: self._cell(metric, name, first) for metric in self.metrics.index}, dtype="object"
             )
-        return pd.DataFrame(shown)
+        table = pd.DataFrame(shown)
+        differing = table.nunique(axis=1) > 1
+        return table[differing] if differing.any() else table
 
     def _cell(self, metric: str, name: str, first: str) -> str:
         value, other = self.metrics[name][metric], self.metrics[first][metric]
