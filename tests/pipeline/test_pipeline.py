@@ -149,7 +149,7 @@ def faster(finished: Project) -> Project:
     """Copy the finished run and train it with another learning rate; not to be changed."""
     project = finished.copied_to(finished.folder.with_name("faster"))
     project.set({"train.lr": 0.05})
-    assert project.repro() == ["train", "evaluate", "sample"]
+    assert project.repro() == ["train", "evaluate", "sample", "report"]
     return project
 
 
@@ -177,12 +177,12 @@ def test_a_comment_in_a_stages_module_runs_that_stage_alone(project: Project, st
     assert project.repro() == [stage]
 
 
-def test_a_new_key_of_the_sample_section_runs_sample_alone(project: Project):
+def test_a_new_key_of_the_sample_section_runs_sample_and_what_shows_it(project: Project):
     project.edit(
         "stages/params/sample.py", lambda code: code.replace("    prompt: str", "    mood: str\n    prompt: str")
     )
     project.set({"sample.mood": "calm"})
-    assert project.repro() == ["sample"]
+    assert project.repro() == ["sample", "report"]
 
 
 def test_a_changed_text_runs_everything(project: Project):
@@ -267,7 +267,8 @@ def test_a_substitute_gives_way_to_the_real_text_and_never_comes_back(project: P
     assert "train" not in project.repro(FOLIO_MIRROR="texts")
     assert project.read("data/raw/corpus.txt") == TEXT
     assert "warning" not in json.loads(project.read("data/raw/corpus.json"))
-    assert {**project.stages_in_lock(), "download": None} == {**real, "download": None}
+    aside: dict[str, object] = {"download": None, "report": None}  # which say where the text came from
+    assert {**project.stages_in_lock(), **aside} == {**real, **aside}
 
     # Without a network again, even a forced download keeps what it can verify.
     assert "GOING ON" not in project.run("dvc", "repro", "--force", "download", FOLIO_MIRROR="nowhere")
