@@ -15,7 +15,8 @@ def prepare(params: ComputeParams) -> torch.device:
     Raises:
         ParameterError: where the device that was asked for is not there.
     """
-    torch.set_num_threads(params.threads or len(os.sched_getaffinity(0)))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes of one training on this machine
+    torch.set_num_threads(params.threads or max(1, len(os.sched_getaffinity(0)) // here))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for equal bits
     torch.use_deterministic_algorithms(params.deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads such memory
@@ -23,14 +24,23 @@ def prepare(params: ComputeParams) -> torch.device:
     if params.device == "auto":
         if not present["cuda"] and gpu_was_given():
             log.warning("a GPU was given to this container, and cannot be used (%s); working on the CPU", why_no_cuda())
-        return torch.device("cuda" if present["cuda"] else "mps" if present["mps"] else "cpu")
+        return cuda() if present["cuda"] else torch.device("mps" if present["mps"] else "cpu")
     if not present[params.device]:
         why = f": {why_no_cuda()}" if params.device == "cuda" else ""
         raise ParameterError(
             f"compute.device is '{params.device}', but torch {torch.__version__} sees no such device here{why}; "
             f"set it to auto or cpu, or mend that"
         )
-    return torch.device(params.device)
+    return cuda() if params.device == "cuda" else torch.device(params.device)
+
+
+def cuda() -> torch.device:
+    """Give this process's GPU: torchrun numbers the processes of a machine."""
+    number = os.environ.get("LOCAL_RANK")
+    if number is None:
+        return torch.device("cuda")
+    torch.cuda.set_device(int(number))
+    return torch.device("cuda", int(number))
 
 
 def gpu_was_given() -> bool:

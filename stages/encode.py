@@ -32,7 +32,7 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
     start_log("tokenize")
     params = read_section(params_path, "tokenize", TokenizeParams)
     text = read_text(corpus_path)
-    tokenizer = CharTokenizer.of(text)
+    tokenizer = CharTokenizer.load(Path(params.vocabulary)) if params.vocabulary else CharTokenizer.of(text)
     train, val = split(tokenizer.encode(text), params.val_fraction, corpus_path)
     files.write_bytes(tokens / "tokens.safetensors", save({"train": train, "val": val}))
     tokenizer.save(tokens / "tokenizer.json")

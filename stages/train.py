@@ -1,20 +1,24 @@
 """train: a model, from tensors and parameters."""
 
+import logging
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import click
+import torch
 from torch import Tensor
 
 from stages import files
 from stages.command import StageCommand, output_file_option, output_folder_option, params_option, tokens_option
 from stages.devices import environment, prepare
-from stages.logs import log, start_log
+from stages.errors import Interrupted, ModelError
+from stages.logs import level, log, start_log
 from stages.measuring.losses import measure, spread
 from stages.measuring.tables import write_tsv
 from stages.models.base import LanguageModel, count_parameters
-from stages.models.store import save
+from stages.models.store import Saved, load, save
 from stages.params.base import read_section
 from stages.params.compute import ComputeParams
 from stages.params.model import ModelParams
@@ -22,11 +26,20 @@ from stages.params.train import TrainParams
 from stages.text.tokenizer import CharTokenizer
 from stages.text.tokens import check_length, load_tokens
 from stages.training.loop import COLUMNS, Trainer
+from stages.training.processes import Processes, launch
 from stages.training.setup import set_up
 from stages.training.signals import stopping
 from stages.training.state import StateFolder, code_version
+from stages.writing.choosing import Choice
+from stages.writing.generate import generate
 
-HARMLESS = {"checkpoint_every", "checkpoint_steps", "log_every"}  # they change no bit of what is written
+SAMPLE_LENGTH = 100
+HARMLESS = {
+    "checkpoint_every",
+    "checkpoint_steps",
+    "log_every",
+    "sample_every",
+}  # they change no bit of what is written
 
 
 @click.command(name="train", cls=StageCommand)
@@ -39,6 +52,9 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
 
     Example: folio train --tokens data/tokens --model models --curve reports/train.tsv
     """
+    processes = Processes.of_environment()
+    if not processes.first:
+        level["now"] = logging.WARNING
     start_log("train")
     compute = read_section(params_path, "compute", ComputeParams)
     model_params = read_section(params_path, "model", ModelParams)
@@ -46,12 +62,19 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
     tokenizer = CharTokenizer.load(tokens / "tokenizer.json")
     train, val = load_tokens(tokens, tokenizer)
     check_length(train, val, model_params.block_size)
+    if params.processes > 1 and processes.count == 1:
+        Processes(count=params.processes).check(params)
+        launch(params.processes, "stages.train", given(params_path, tokens, model_folder, curve))
+        return
+    processes.check(params)
     device = prepare(compute)
     train, val = train.to(device), val.to(device)
-    model, trainer = set_up(model_params, params, compute, len(tokenizer), train, val)
+    model, trainer = set_up(model_params, params, compute, len(tokenizer), train, val, processes)
+    if params.init_from:
+        begin_with(model, load(Path(params.init_from)), tokenizer)
     learned = f"{count_parameters(model)} parameters" if trainer else "no parameters: it counts"
     log.info("%s: %s, on %s", model_params.kind, learned, device)
-    where = environment(compute, device, model.stream_dtype)
+    where = environment(compute, device, model.stream_dtype) | {"processes": processes.count}
 
     def keep(trained: dict[str, Any], rows: list[tuple[int | float, ...]]) -> None:
         write_tsv(curve, COLUMNS, rows)
@@ -59,10 +82,14 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
 
     if trainer:
         state = StateFolder(describe(model_params, params, tokens) | where | {"code": code_version(__file__)})
-        with state.held():  # until the model is saved: only then is the state of no more use
-            run_resumably(trainer, state)
-            keep({"steps": trainer.step, "tokens_seen": trainer.tokens_seen}, trainer.table())
-    else:
+        with processes.connected(device):
+            if not processes.first:
+                run_resumably(trainer, state, tokenizer)
+                return
+            with state.held():  # until the model is saved: only then is the state of no more use
+                run_resumably(trainer, state, tokenizer)
+                keep({"steps": trainer.step, "tokens_seen": trainer.tokens_seen}, trainer.table())
+    elif processes.first:
         keep({"steps": 0, "tokens_seen": len(train)}, [count_row(model, train, val, params)])
     log.info("%s holds the model, %s its curve; next: folio evaluate, folio sample", model_folder, curve)
 
@@ -71,28 +98,78 @@ def describe(model: ModelParams, params: TrainParams, tokens: Path) -> dict[str,
     """Name what, beside the machine and the code, decides the bits of a training, for a state to be recognized by."""
     about = {f"model.{name}": value for name, value in model.model_dump().items()}
     about |= {f"train.{name}": value for name, value in params.model_dump(exclude=HARMLESS).items()}
+    if params.init_from:
+        about["init_from"] = files.sha256(Path(params.init_from) / "model.safetensors")
     return about | {f"tokens/{name}": files.sha256(tokens / name) for name in ("tokens.safetensors", "tokenizer.json")}
 
 
-def run_resumably(trainer: Trainer, state: StateFolder) -> None:
+def given(params: Path, tokens: Path, model: Path, curve: Path) -> list[str]:
+    """Give the command line that a process of several gets."""
+    return ["--params", str(params), "--tokens", str(tokens), "--model", str(model), "--curve", str(curve)]
+
+
+def begin_with(model: LanguageModel, saved: Saved, tokenizer: CharTokenizer) -> None:
+    """Take over the weights of a finished model; what is counted is counted anew, from this text.
+
+    Raises:
+        ModelError: where its vocabulary or its sizes are others.
+    """
+    if saved.tokenizer.characters != tokenizer.characters:
+        theirs, ours = set(saved.tokenizer.characters), set(tokenizer.characters)
+        raise ModelError(
+            f"train.init_from has another vocabulary ({len(theirs)} characters; {len(ours - theirs)} of this text's "
+            f"are not in it, {len(theirs - ours)} of its are not here); set tokenize.vocabulary to its tokenizer.json"
+        )
+    weights = dict(saved.model.named_parameters())
+    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    if shapes != {name: tuple(weight.shape) for name, weight in weights.items()}:
+        raise ModelError(
+            f"train.init_from has a model of other sizes ({saved.model.params}); give `model:` the same kind and sizes"
+        )
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(weights[name])
+
+
+def say_sample(trainer: Trainer, tokenizer: CharTokenizer) -> None:
+    """Log what the model writes now; nothing of training changes by it."""
+    model, start = trainer.model, trainer.batches.tokens[:1].long()[None]
+    dtype, model.stream_dtype = model.stream_dtype, torch.float32
+    model.eval()
+    ids = generate(model, start, SAMPLE_LENGTH, Choice(0.8), [trainer.params.seed])
+    model.train()
+    model.stream_dtype = dtype
+    log.info("step %d writes: %r", trainer.step, tokenizer.decode(ids[0].cpu()))
+
+
+def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: CharTokenizer) -> None:
     """Train, from the last state if there is one, saving it now and then and when a signal comes.
 
     Raises:
         Interrupted: after the state was saved.
         WorkError: where the loss is no number; the last state is kept.
     """
-    every, steps = trainer.params.checkpoint_every, trainer.params.checkpoint_steps
+    every, steps, samples = (
+        trainer.params.checkpoint_every,
+        trainer.params.checkpoint_steps,
+        trainer.params.sample_every,
+    )
+    processes = trainer.processes
     saved_at = time.monotonic()
 
     def after_step() -> None:
         nonlocal saved_at
+        if samples and trainer.step % samples == 0 and processes.first:
+            say_sample(trainer, tokenizer)
         due = trainer.step % steps == 0 if steps else time.monotonic() - saved_at >= every
-        if due or stop.signal:
+        stopped = processes.any_of_them(stop.signal is not None)  # all at the same step
+        if (due or stopped) and processes.first:
             state.save(trainer)
             saved_at = time.monotonic()
-        stop.check()
+        if stopped:
+            raise Interrupted(stop.signal or signal.SIGTERM)
 
-    with stopping() as stop:
+    with stopping(patient=processes.count > 1) as stop:
         if state.restore(trainer):
             log.info("resumed at step %d", trainer.step)
         trainer.run(after_step)

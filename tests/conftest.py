@@ -57,6 +57,7 @@ def train_params(**changes: Any) -> TrainParams:
         "seed": 1, "max_steps": 20, "batch_size": 4, "accumulate": 1, "optimizer": "muon", "lr": 0.02,
         "lr_embedding": 0.02, "lr_head": 0.003, "weight_decay": 0.0, "warmup_steps": 2, "decay_fraction": 0.5,
         "clip_norm": 0.0, "average": 0.0, "compile": "off", "eval_every": 10, "eval_windows": 4, "log_every": 10,
-        "checkpoint_every": 5.0, "checkpoint_steps": 0,
+        "checkpoint_every": 5.0, "checkpoint_steps": 0, "max_seconds": 0.0, "patience": 0, "keep": "last",
+        "sample_every": 0, "init_from": None, "processes": 1,
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)

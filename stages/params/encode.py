@@ -9,3 +9,4 @@ class TokenizeParams(Section):
     """How the text is divided."""
 
     val_fraction: float = Field(gt=0.0, lt=1.0)
+    vocabulary: str | None

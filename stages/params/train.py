@@ -29,3 +29,9 @@ class TrainParams(Section):
     log_every: int = Field(ge=1)
     checkpoint_every: float = Field(ge=0.0)
     checkpoint_steps: int = Field(ge=0)
+    max_seconds: float = Field(ge=0.0)
+    patience: int = Field(ge=0)
+    keep: Literal["last", "best"]
+    sample_every: int = Field(ge=0)
+    init_from: str | None
+    processes: int = Field(ge=1, le=1024)

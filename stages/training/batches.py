@@ -1,5 +1,6 @@
 """Windows of the text, the character that follows each position, and what counting says of it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -36,17 +37,37 @@ class Batches:
         batch_size: B.
         seed: of the draws, and of nothing else.
         prior: the cross-fitted prior, on the same device.
+        part: this process's number, from 0, and of how many: each takes its windows of what all draw.
     """
 
     def __init__(
-        self, tokens: Tensor, block_size: int, batch_size: int, seed: int, prior: CrossFitted | None = None
+        self,
+        tokens: Tensor,
+        block_size: int,
+        batch_size: int,
+        seed: int,
+        prior: CrossFitted | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.tokens, self.block_size, self.batch_size, self.prior = tokens, block_size, batch_size, prior
+        self.rank, self.count = part
         self.generator = torch.Generator().manual_seed(seed)
 
+    def draw_step(self, accumulate: int) -> Iterator[Batch]:
+        """Draw the `accumulate` batches of a step; give those, or the parts of those, that are this process's."""
+        windows_shared = self.batch_size % self.count == 0
+        for index in range(accumulate):
+            positions = random_positions(len(self.tokens), self.block_size, self.batch_size, self.generator)
+            if windows_shared:
+                yield self._batch(positions[self.rank :: self.count])
+            elif index % self.count == self.rank:
+                yield self._batch(positions)
+
     def draw(self) -> Batch:
-        """Draw the next batch."""
-        positions = random_positions(len(self.tokens), self.block_size, self.batch_size, self.generator)
+        """Draw the next batch, or the part of it that is this process's."""
+        return next(self.draw_step(1))
+
+    def _batch(self, positions: Tensor) -> Batch:
         positions = positions.to(self.tokens.device)
         inputs, targets = self.tokens[positions].long(), self.tokens[positions + 1].long()
         log_prior = self.prior.opinions(inputs, positions) if self.prior else None

@@ -14,8 +14,9 @@ from stages.logs import log, progress_bar
 from stages.measuring.losses import Windows, measure
 from stages.models.base import LanguageModel
 from stages.params.train import TrainParams
-from stages.training.batches import Batches
+from stages.training.batches import Batch, Batches
 from stages.training.muon import Muon
+from stages.training.processes import Processes
 from stages.training.schedules import momentum_rise, trapezoid
 
 
@@ -43,6 +44,7 @@ class Trainer:
         val: windows that the curve's validation loss is measured on.
         params: how to learn.
         compiled: the model as torch.compile made it, or the model itself.
+        processes: which of several this is.
     """
 
     def __init__(
@@ -53,11 +55,15 @@ class Trainer:
         val: Windows,
         params: TrainParams,
         compiled: nn.Module,
+        processes: Processes | None = None,
     ) -> None:
         self.model, self.batches, self.optimizers, self.val, self.params = model, batches, optimizers, val, params
         self.compiled = compiled
         self.average = [weight.detach().clone() for weight in model.parameters()] if params.average else []
+        self.processes = processes or Processes()
+        self.best: list[Tensor] = []  # the weights of the row with the lowest val_loss, where those are kept
         self.step = 0
+        self.seconds = 0.0  # of training, those before a stop as well
         self.losses: list[Tensor] = []  # since the last row, on the device, so that a GPU need not wait for each
         self.rows: list[Row] = []
 
@@ -66,8 +72,22 @@ class Trainer:
         """Count the characters predicted in training so far."""
         return self.step * self.params.accumulate * self.batches.batch_size * self.batches.block_size
 
+    @property
+    def place(self) -> float:
+        """Give how far training is, in steps: where time runs out sooner than steps do, as far as time is."""
+        in_time = self.seconds / self.params.max_seconds if self.params.max_seconds else 0.0
+        return max(self.step, in_time * self.params.max_steps)
+
+    @property
+    def done(self) -> bool:
+        """Say whether steps or time have run out, or `patience` rows have brought nothing."""
+        if self.place >= self.params.max_steps:
+            return True
+        losses = [row.val_loss for row in self.rows]
+        return 0 < self.params.patience < len(losses) - losses.index(min(losses)) if losses else False
+
     def run(self, after_step: Callable[[], None] = lambda: None) -> None:
-        """Take every step that is left, and end with the averaged weights where there are such.
+        """Take every step that is left, and end with the averaged or the best weights where there are such.
 
         Args:
             after_step: called after every step but the last, when the trainer is in a state to go on from.
@@ -76,18 +96,19 @@ class Trainer:
         first, start = self.tokens_seen, time.monotonic()
         with progress_bar() as progress:
             task = progress.add_task("train", total=self.params.max_steps, completed=self.step, note="")
-            while self.step < self.params.max_steps:
+            while not self.done:
                 rate = self.take_step()
                 if self.step % self.params.log_every == 0:
                     note = f"loss {float(self.losses[-1]):.3f}"
                     rate_now = (self.tokens_seen - first) / (time.monotonic() - start)
                     progress.update(task, note=f"{note}, {rate_now:,.0f} characters/s")
                     log.info("step %d of %d, %s", self.step, self.params.max_steps, note)
-                if self.step % self.params.eval_every == 0 or self.step == self.params.max_steps:
+                if self.step % self.params.eval_every == 0 or self.done:
                     self.add_row(rate)
-                progress.update(task, completed=self.step)
-                if self.step < self.params.max_steps:
+                progress.update(task, completed=self.place)
+                if not self.done:
                     after_step()
+        self._end()
         self.model.eval()
 
     def take_step(self) -> float:
@@ -95,7 +116,13 @@ class Trainer:
         rate = self._set_rates()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss = torch.stack([self._add_gradient() for _ in range(self.params.accumulate)]).mean()
+        start = time.monotonic()
+        if self.processes.count > 1:  # each drops out activations of its own, the same after a restart
+            torch.manual_seed((self.params.seed + self.step * self.processes.count + self.processes.rank) % 2**63)
+        batches = self.batches.draw_step(self.params.accumulate)
+        loss = torch.stack([self._add_gradient(batch) for batch in batches]).mean()
+        gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
+        self.processes.average([*gradients, loss])
         length = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm or torch.inf)
         if not (loss + length).isfinite():
             raise WorkError(
@@ -106,6 +133,10 @@ class Trainer:
             optimizer.step()
         self.step += 1
         self.losses.append(loss)
+        if self.params.max_seconds:
+            seconds = torch.tensor([self.seconds + time.monotonic() - start], device=loss.device)
+            self.processes.average([seconds])  # so that all of them stop at the same step
+            self.seconds = float(seconds)
         if self.average:
             self._update_average()
         return rate
@@ -116,8 +147,9 @@ class Trainer:
         self.losses.clear()
         self.swap_average()
         val_loss = measure(self.model, [self.val]).loss
-        if self.step < self.params.max_steps:
-            self.swap_average()  # the last row leaves the average in the model
+        if self.params.keep == "best" and val_loss < min((row.val_loss for row in self.rows), default=torch.inf):
+            self.best = [weight.detach().clone() for weight in self.model.parameters()]
+        self.swap_average()
         self.rows.append(Row(self.step, self.tokens_seen, train_loss, val_loss, rate))
 
     @torch.no_grad()
@@ -132,17 +164,25 @@ class Trainer:
         """Give the curve's rows, in the order of COLUMNS."""
         return [astuple(row) for row in self.rows]
 
-    def _add_gradient(self) -> Tensor:
-        batch = self.batches.draw()
+    @torch.no_grad()
+    def _end(self) -> None:
+        self.swap_average()
+        for weight, best in zip(self.model.parameters(), self.best, strict=False):
+            weight.copy_(best)
+
+    def _add_gradient(self, batch: Batch) -> Tensor:
         inputs = (batch.inputs,) if batch.log_prior is None else (batch.inputs, batch.log_prior)
         logits = self.compiled(*inputs)
         loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
-        torch.autograd.backward(loss / self.params.accumulate)
+        shares = self.params.accumulate
+        if self.params.batch_size % self.processes.count:  # whole batches are shared out, not their windows
+            shares //= self.processes.count
+        torch.autograd.backward(loss / shares)
         return loss.detach()
 
     def _set_rates(self) -> float:
         params = self.params
-        factor = trapezoid(self.step, params.max_steps, params.warmup_steps, params.decay_fraction)
+        factor = trapezoid(self.place, params.max_steps, params.warmup_steps, params.decay_fraction)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * factor

@@ -13,6 +13,7 @@ from stages.training.batches import Batches
 from stages.training.crossfit import CrossFitted
 from stages.training.loop import Trainer
 from stages.training.optimizers import make_optimizers
+from stages.training.processes import Processes
 
 
 def set_up(
@@ -22,6 +23,7 @@ def set_up(
     vocabulary_size: int,
     train: Tensor,
     val: Tensor,
+    processes: Processes | None = None,
 ) -> tuple[LanguageModel, Trainer | None]:
     """Make a model with fresh weights by `train.seed`, count what it counts, and put its trainer together.
 
@@ -32,6 +34,7 @@ def set_up(
         vocabulary_size: V.
         train: ids to learn from, (N,), on the device that the model shall be on.
         val: ids for the curve, (M,), there too.
+        processes: which of several processes this is.
 
     Returns:
         the model, and no trainer where no gradient has anything to teach it.
@@ -45,10 +48,12 @@ def set_up(
     prior = None
     if counted:
         prior = CrossFitted(counted, vocabulary_size, model_params.folds, model_params.recent).to(train.device)
-    batches = Batches(train, model_params.block_size, params.batch_size, params.seed, prior)
+    processes = processes or Processes()
+    part = (processes.rank, processes.count)
+    batches = Batches(train, model_params.block_size, params.batch_size, params.seed, prior, part)
     optimizers = make_optimizers(model, params, model.stream_dtype)
     windows = spread(val, model_params.block_size, params.eval_windows)
-    return model, Trainer(model, batches, optimizers, windows, params, compiled(model, params, train.device))
+    return model, Trainer(model, batches, optimizers, windows, params, compiled(model, params, train.device), processes)
 
 
 def compiled(model: LanguageModel, params: TrainParams, device: torch.device) -> nn.Module:

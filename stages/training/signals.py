@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from stages.errors import Interrupted
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -16,25 +14,20 @@ class Stop:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
 
-    def check(self) -> None:
-        """Raise what ends the stage, where a signal came.
-
-        Raises:
-            Interrupted: with 128 + the signal's number as exit code, so that DVC does not take the stage for done.
-        """
-        if self.signal:
-            raise Interrupted(self.signal)
-
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
-    """Catch the signals; on leaving, handlers are what they were."""
+def stopping(patient: bool = False) -> Iterator[Stop]:
+    """Catch the signals; on leaving, handlers are what they were.
+
+    With `patient`, a second signal does not end the process: where several processes stop together, each may get the
+    same wish twice.
+    """
     stop = Stop()
     before = {each: signal.getsignal(each) for each in SIGNALS}
 
     def note(number: int, _frame: FrameType | None) -> None:
         stop.signal = signal.Signals(number)
-        for each in SIGNALS:
+        for each in SIGNALS if not patient else ():
             signal.signal(each, signal.SIG_DFL)
 
     for each in SIGNALS:

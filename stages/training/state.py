@@ -27,7 +27,7 @@ from stages.errors import WorkError
 from stages.logs import log
 from stages.training.loop import Row, Trainer
 
-FORMAT = 1
+FORMAT = 2
 LOCK_SECONDS = 1.0
 
 
@@ -77,6 +77,7 @@ class StateFolder:
         files.write_bytes(path, save(tensors(trainer)))
         rows = [asdict(row) for row in trainer.rows]
         latest = {"file": path.name, "sha256": files.sha256(path), "step": trainer.step, "rows": rows}
+        latest["seconds"] = trainer.seconds
         files.write_json(self.folder / "latest.json", latest)
         for old in self.folder.glob("step-*.safetensors"):
             if old != path:
@@ -96,7 +97,7 @@ class StateFolder:
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             log.warning("the state in %s is damaged (%s); training begins anew", self.folder, error)
             return False
-        trainer.step = latest["step"]
+        trainer.step, trainer.seconds = latest["step"], latest["seconds"]
         trainer.rows = [Row(**row) for row in latest["rows"]]
         return True
 
@@ -116,7 +117,8 @@ class StateFolder:
 def tensors(trainer: Trainer) -> dict[str, Tensor]:
     """Name every tensor that decides how training goes on."""
     found = {f"weight.{name}": weight.detach() for name, weight in trainer.model.named_parameters()}
-    found |= {f"average.{index}": weight for index, weight in enumerate(trainer.average)}
+    for kind, weights in (("average", trainer.average), ("best", trainer.best)):
+        found |= {f"{kind}.{index}": weight for index, weight in enumerate(weights)}
     for number, optimizer in enumerate(trainer.optimizers):
         for index, state in optimizer.state_dict()["state"].items():
             found |= {f"optimizer.{number}.{index}.{key}": value for key, value in state.items()}
@@ -136,10 +138,12 @@ def put_back(trainer: Trainer, saved: dict[str, Tensor]) -> None:
     Raises:
         KeyError: where something is missing; the trainer may be half restored then.
     """
+    device = trainer.batches.tokens.device
     for name, weight in trainer.model.named_parameters():
         weight.copy_(saved[f"weight.{name}"])
     for index, average in enumerate(trainer.average):
         average.copy_(saved[f"average.{index}"])
+    trainer.best = [saved[f"best.{index}"].to(device) for index in range(len(saved)) if f"best.{index}" in saved]
     for number, optimizer in enumerate(trainer.optimizers):
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in saved.items():
@@ -151,7 +155,6 @@ def put_back(trainer: Trainer, saved: dict[str, Tensor]) -> None:
     torch.set_rng_state(saved["torch"])
     if "cuda" in saved:
         torch.cuda.set_rng_state(saved["cuda"])
-    device = trainer.batches.tokens.device
     trainer.losses = [loss.to(device) for loss in saved.get("losses", torch.empty(0))]
 
 

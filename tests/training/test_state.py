@@ -5,7 +5,7 @@ import torch
 
 from stages.errors import WorkError
 from stages.training.loop import Row, Trainer
-from stages.training.state import StateFolder, put_back, tensors
+from stages.training.state import FORMAT, StateFolder, put_back, tensors
 from tests.training.test_loop import trainer, weights
 
 KINDS = {
@@ -124,4 +124,4 @@ def test_a_second_trainer_is_told_who_holds_the_state_and_success_removes_it(tmp
         raise ZeroDivisionError
     assert second.folder.exists()
     with first.held():
-        assert json.loads((first.folder / "about.json").read_text()) == {"format": 1}
+        assert json.loads((first.folder / "about.json").read_text()) == {"format": FORMAT}

@@ -1,0 +1,180 @@
+"""Several processes: the same curve as one, a killed one, a stopped run; and what else ends or begins a training."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.faults.conftest import Project
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(200)]
+
+KIND: dict[str, object] = {"kind": "gpt", "prior": "kneser_ney", "recent": True, "dropout": 0.0}
+TRAIN: dict[str, object] = {"max_steps": 60, "batch_size": 4, "eval_every": 10, "checkpoint_steps": 5}
+EXACT: dict[str, object] = {"threads": 1, "precision": "float32"}
+
+
+def curve(project: Project) -> np.ndarray:
+    return np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)[:, 2:4]
+
+
+def trained(project: Project) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads((project.folder / "models/config.json").read_text())["training"]
+    return about
+
+
+def workers(project: Project) -> list[int]:
+    """Find the processes that train in a folder, the launcher and torchrun not counted."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            there = (path / "cwd").readlink() == project.folder
+            if there and b"\0RANK=" in (path / "environ").read_bytes():
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_two_and_four_processes_give_the_curve_of_one(make_project: Callable[..., Project]):
+    project = make_project(compute=EXACT, model=KIND, train=TRAIN)
+    curves = {}
+    for processes in (1, 2, 4):
+        project.set(compute=EXACT, model=KIND, train=TRAIN | {"processes": processes})
+        project.clean()
+        code, said = project.run()
+        assert code == 0, said
+        assert said.count("holds the model") == 1
+        curves[processes] = curve(project)
+        assert (
+            json.loads((project.folder / "models/config.json").read_text())["training"]["environment"]["processes"]
+            == processes
+        )
+    np.testing.assert_allclose(curves[2], curves[1], atol=1e-4)
+    np.testing.assert_allclose(curves[4], curves[1], atol=1e-4)
+
+
+def test_whole_batches_are_shared_out_where_windows_cannot_be(make_project: Callable[..., Project]):
+    project = make_project(compute=EXACT, model=KIND, train=TRAIN | {"batch_size": 1, "accumulate": 4})
+    assert project.run()[0] == 0
+    alone = curve(project)
+    project.set(compute=EXACT, model=KIND, train=TRAIN | {"batch_size": 1, "accumulate": 4, "processes": 2})
+    project.clean()
+    assert project.run()[0] == 0
+    np.testing.assert_allclose(curve(project), alone, atol=1e-4)
+    project.set(train={"batch_size": 1, "accumulate": 3, "processes": 2})
+    code, said = project.run()
+    assert code == 2
+    assert "2 processes cannot share either evenly" in said
+
+
+def test_a_killed_worker_is_replaced_and_the_end_is_the_same(make_project: Callable[..., Project]):
+    sections = {"compute": EXACT, "model": KIND | {"dropout": 0.1}, "train": TRAIN | {"processes": 2, "max_steps": 600}}
+    project = make_project(**sections)
+    assert project.run()[0] == 0
+    whole = project.outputs()
+    project.clean()
+    process = project.start()
+    project.wait_for_state(100)
+    os.kill(max(workers(project)), signal.SIGKILL)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert "resumed at step" in said
+    assert project.outputs() == whole
+
+
+def test_a_stopped_run_of_two_goes_on(make_project: Callable[..., Project]):
+    project = make_project(compute=EXACT, model=KIND, train=TRAIN | {"processes": 2, "max_steps": 600})
+    process = project.start()
+    project.wait_for_state(50)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert not workers(project)
+    code, said = project.run()
+    assert code == 0, said
+    step = re.search(r"resumed at step (\d+)", said)
+    assert step
+    assert int(step[1]) >= 50
+
+
+def test_a_run_may_end_by_time_and_its_rate_falls_until_then(make_project: Callable[..., Project]):
+    project = make_project(train={"max_steps": 1_000_000, "max_seconds": 3.0, "eval_every": 20})
+    start = time.monotonic()
+    assert project.run()[0] == 0
+    assert time.monotonic() - start < 30
+    table = np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)
+    steps = trained(project)["steps"]
+    assert steps == table[-1, 0] < 1_000_000
+    assert table[-1, 4] < 0.2 * table[0, 4]
+
+
+def test_a_run_ends_early_and_keeps_its_best_weights(make_project: Callable[..., Project]):
+    project = make_project(
+        model={"kind": "gpt", "prior": "none"},
+        train={"max_steps": 5000, "lr": 0.3, "lr_head": 0.3, "eval_every": 10, "patience": 5, "keep": "best"},
+    )
+    assert project.run()[0] == 0
+    losses = np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)[:, 3]
+    assert len(losses) < 500
+    assert losses.argmin() == len(losses) - 6
+    assert project.run("evaluate")[0] == 0
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())
+    assert metrics["val_loss"] < losses[-1]
+
+
+def test_a_finished_model_is_gone_on_with_and_another_vocabulary_is_refused(make_project: Callable[..., Project]):
+    model: dict[str, object] = {"kind": "gpt", "prior": "none"}
+    project = make_project(model=model)
+    assert project.run()[0] == 0
+    before = np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)
+    shutil.copytree(project.folder / "models", project.folder / "first")
+    project.set(model=model, train={"init_from": "first", "max_steps": 50, "lr": 0.001, "sample_every": 20})
+    code, said = project.run()
+    assert code == 0, said
+    assert said.count("writes:") == 2
+    assert np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)[3] < before[0, 3]
+
+    (project.folder / "data/raw/corpus.txt").write_text("the king and the queen " * 300)
+    assert project.run("encode")[0] == 0
+    code, said = project.run()
+    assert code == 2
+    assert "another vocabulary" in said
+    vocabulary: dict[str, object] = {"vocabulary": "first/tokenizer.json"}
+    project.set(model=model, train={"init_from": "first", "max_steps": 20}, tokenize=vocabulary)
+    assert project.run("encode")[0] == 0
+    assert project.run()[0] == 0
+    (project.folder / "data/raw/corpus.txt").write_text("the king and the queen? " * 300)
+    code, said = project.run("encode")
+    assert code == 2
+    assert "unknown character '?'" in said
+
+
+def test_other_sizes_are_refused(make_project: Callable[..., Project]):
+    project = make_project()
+    assert project.run()[0] == 0
+    shutil.copytree(project.folder / "models", project.folder / "first")
+    project.set(model={"n_embd": 32}, train={"init_from": "first"})
+    code, said = project.run()
+    assert code == 2
+    assert "a model of other sizes" in said
+
+
+def test_torchrun_itself_may_start_it(make_project: Callable[..., Project]):
+    project = make_project(compute=EXACT, model=KIND, train=TRAIN)
+    assert project.run()[0] == 0
+    alone = curve(project)
+    project.clean()
+    command = ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "stages.train"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "GLOO_SOCKET_IFNAME": "lo"}
+    subprocess.run(command, cwd=project.folder, env=environment, check=True, capture_output=True)
+    np.testing.assert_allclose(curve(project), alone, atol=1e-4)
