@@ -1,7 +1,8 @@
 """download: a text, and where it came from."""
 
-import hashlib
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -12,19 +13,20 @@ from stages.errors import DownloadError, TextError
 from stages.logs import log, start_log
 from stages.params.base import read_section
 from stages.params.download import DownloadParams
-from stages.text.corpora import Provenance, how_to_fetch, own_text, pinned, python_docs
+from stages.text.corpora import Provenance, how_to_fetch, pinned, python_docs
+from stages.text.documents import Piece, own_pieces
 from stages.text.fetching import fetch
-from stages.text.reading import decode
+from stages.text.storing import store, write_starts
 
 
 @click.command(name="download", cls=StageCommand)
 @params_option
-@folder_option("--own", "own", "data/own", "The folder of your own .txt files; read where download.corpus is 'own'.")
+@folder_option("--own", "own", "data/own", "The folder of your own texts; read where download.corpus is 'own'.")
 @output_file_option(
     "--corpus",
     "corpus_path",
     "data/raw/corpus.txt",
-    "Where the text goes; corpus.json, which says where it came from, goes beside it.",
+    "Where the text goes; corpus.json (where it came from) and documents.npy (where each begins) go beside it.",
 )
 def command(params_path: Path, own: Path, corpus_path: Path) -> None:
     """Fetch the text that `download:` in params.yaml names.
@@ -37,26 +39,47 @@ def command(params_path: Path, own: Path, corpus_path: Path) -> None:
     start_log("download")
     params = read_section(params_path, "download", DownloadParams)
     if kept(params, corpus_path):
+        write_starts(corpus_path, [0])
         correct_licence(corpus_path.with_suffix(".json"), pinned(params).licence)
         log.info("%s is there already and its sha256 holds", corpus_path)
         return
-    content, provenance = obtain(params, own)
-    files.write_bytes(corpus_path, content)
+    found = obtain(params, own)
+    stored = store(found.pieces, corpus_path)
+    provenance = Provenance(
+        found.name,
+        found.source,
+        stored.sha256,
+        stored.bytes,
+        stored.characters,
+        len(stored.starts),
+        found.licence,
+        found.requested,
+    )
     files.write_json(corpus_path.with_suffix(".json"), provenance.as_dict())
     log.info("%s: %d characters of %s", corpus_path, provenance.characters, provenance.name)
 
 
-def obtain(params: DownloadParams, own: Path) -> tuple[bytes, Provenance]:
-    """Give the text's bytes and their provenance.
+@dataclass(frozen=True)
+class Found:
+    """A text before it is stored: its documents, in pieces, and what is known of them."""
+
+    pieces: Iterable[Piece]
+    name: str
+    source: str
+    licence: str
+    requested: str
+
+
+def obtain(params: DownloadParams, own: Path) -> Found:
+    """Find the text.
 
     Raises:
         DownloadError: where the text can be had from nowhere and `when_unreachable` is `fail`.
-        TextError: where the text is empty or not UTF-8.
     """
     if params.corpus == "python-docs":
         return built_in("python-docs")
     if params.corpus == "own":
-        return describe(own_text(own), "own", "own", params.licence, "own")
+        return Found(own_pieces(own, params.column), "own", "own", params.licence, "own")
     corpus = pinned(params)
     try:
         content, source = fetch(corpus, params.max_bytes)
@@ -72,20 +95,13 @@ def obtain(params: DownloadParams, own: Path) -> tuple[bytes, Provenance]:
         log.warning("compare with nothing. %s", how_to_fetch())
         log.warning("*" * 100)
         return built_in(corpus.name)
-    return describe(content, corpus.name, source, corpus.licence, corpus.name)
+    return Found([Piece(content, begins=True)], corpus.name, source, corpus.licence, corpus.name)
 
 
-def built_in(requested: str) -> tuple[bytes, Provenance]:
+def built_in(requested: str) -> Found:
     """Give the corpus that needs no network."""
     licence = "PSF-2.0 (Python's documentation)"
-    return describe(python_docs().encode(), "python-docs", "built-in", licence, requested)
-
-
-def describe(content: bytes, name: str, source: str, licence: str, requested: str) -> tuple[bytes, Provenance]:
-    """Give `content` with its provenance."""
-    characters = len(decode(content, Path(name)))
-    digest = hashlib.sha256(content).hexdigest()
-    return content, Provenance(name, source, digest, len(content), characters, licence, requested)
+    return Found([Piece(python_docs().encode(), begins=True)], "python-docs", "built-in", licence, requested)
 
 
 def correct_licence(provenance_path: Path, licence: str) -> None:

@@ -42,6 +42,7 @@ def download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Download:
             "sha256": None,
             "licence": "unknown",
             "max_bytes": 10**6,
+            "column": "text",
             "when_unreachable": "fail",
         }
         Path("params.yaml").write_text(json.dumps({"download": section | changes}))  # JSON is YAML
@@ -75,6 +76,7 @@ def test_the_known_text_comes_from_the_mirror_and_corpus_json_says_so(download: 
         "sha256": SUM,
         "bytes": len(TEXT.encode()),
         "characters": len(TEXT),  # fewer than the bytes: there is a dash in it
+        "documents": 1,
         "licence": "public domain",
         "requested": "tinyshakespeare",
     }
@@ -115,8 +117,12 @@ def test_own_texts_are_joined_by_blank_lines(download: Download, texts: dict[str
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        pytest.param({}, "there is no .txt file in data/own/: put your text there", id="no folder"),
-        pytest.param({"README.md": b"words"}, "there is no .txt file in data/own/", id="no text"),
+        pytest.param(
+            {},
+            "there is no file of a kind that is known in data/own/ (.jsonl, .ndjson",
+            id="no folder",
+        ),
+        pytest.param({"README.md": b"words"}, "there is no file of a kind that is known in data/own/", id="no text"),
         pytest.param({"a.txt": b"fine", "b.txt": b"one\ntwo\xff"}, "b.txt is not UTF-8: byte 7 (line 2)", id="latin-1"),
         pytest.param({"a.txt": b"fine", "b.txt": b""}, "data/own/b.txt is empty", id="empty"),
     ],
@@ -232,7 +238,7 @@ def test_a_damaged_text_is_fetched_again(download: Download, path: Path, damage:
 
 def test_another_licence_reaches_corpus_json_though_the_text_is_kept(download: Download):
     put(CORPUS, TEXT)
-    old = corpora.Provenance("url", "url", SUM, len(TEXT.encode()), len(TEXT), "unknown", "url")
+    old = corpora.Provenance("url", "url", SUM, len(TEXT.encode()), len(TEXT), 1, "unknown", "url")
     put(PROVENANCE, json.dumps(old.as_dict()))
     succeeded(download(corpus="url", url=ADDRESS, sha256=SUM, licence="CC0-1.0"))
     assert provenance()["licence"] == "CC0-1.0"

@@ -16,6 +16,7 @@ class DownloadParams(Section):
     sha256: str | None
     licence: str
     max_bytes: int = Field(ge=1)
+    column: str
     when_unreachable: Literal["python-docs", "fail"]
 
     @model_validator(mode="after")

@@ -1,11 +1,8 @@
 """The texts that Folio knows, and how a user's own is read."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from stages.errors import TextError
 from stages.params.download import DownloadParams
-from stages.text.reading import decode
 
 PUBLIC_DOMAIN = "public domain"
 
@@ -33,6 +30,7 @@ class Provenance:
     sha256: str
     bytes: int
     characters: int
+    documents: int
     licence: str
     requested: str
 
@@ -75,18 +73,3 @@ def python_docs() -> str:
     from pydoc_data.topics import topics  # half a megabyte that only this corpus needs
 
     return "\n\n".join(topics[name] for name in sorted(topics))
-
-
-def own_text(folder: Path) -> bytes:
-    """Join the .txt files below `folder`, sorted by path, by blank lines.
-
-    Raises:
-        TextError: where there is no such file, or one is not UTF-8.
-    """
-    files = sorted(path for path in folder.rglob("*.txt") if path.is_file())
-    if not files:
-        raise TextError(f"download.corpus is 'own', but there is no .txt file in {folder}/: put your text there")
-    texts = [path.read_bytes() for path in files]
-    for path, text in zip(files, texts, strict=True):
-        decode(text, path)
-    return b"\n\n".join(texts)

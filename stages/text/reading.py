@@ -1,35 +1,61 @@
-"""Bytes to text, with errors that say where."""
+"""Bytes to text, piece by piece, with errors that say where."""
 
+import codecs
+from collections.abc import Iterator
 from pathlib import Path
 
 from stages.errors import TextError
 
+PIECE = 8 << 20  # bytes
 
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file, byte-order mark and line ends kept.
+
+class Decoder:
+    """Decodes the pieces of one UTF-8 text in turn, byte-order mark and line ends kept; `path` is for messages."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path, self.bytes, self.lines = path, 0, 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def decode(self, content: bytes, final: bool = False) -> str:
+        """Decode the next piece; a character that it cuts comes with the one after.
+
+        Raises:
+            TextError: naming the file, the line and the byte, where it is not UTF-8.
+        """
+        waiting = self._decoder.getstate()[0]
+        try:
+            text = self._decoder.decode(content, final)
+        except UnicodeDecodeError as error:
+            whole = waiting + content
+            byte = self.bytes - len(waiting) + error.start
+            line = self.lines + whole.count(b"\n", 0, error.start) + 1
+            raise TextError(
+                f"{self.path} is not UTF-8: byte {byte} (line {line}) is 0x{whole[error.start]:02x}; convert it, "
+                f"for example with `iconv -f latin1 -t utf-8`"
+            ) from None
+        self.bytes += len(content)
+        self.lines += content.count(b"\n")
+        return text
+
+
+def read_pieces(path: Path) -> Iterator[str]:
+    """Read a UTF-8 file in pieces, so that its size does not matter.
 
     Raises:
         TextError: where it is missing, empty or not UTF-8.
     """
+    decoder = Decoder(path)
     try:
-        return decode(path.read_bytes(), path)
+        with path.open("rb") as file:
+            while content := file.read(PIECE):
+                yield decoder.decode(content)
     except FileNotFoundError:
         raise TextError(f"{path} does not exist; `dvc repro download` fetches it") from None
-
-
-def decode(content: bytes, path: Path) -> str:
-    """Decode UTF-8, byte-order mark and line ends kept; `path` is for the message.
-
-    Raises:
-        TextError: naming the file, the line and the byte, where the content is empty or not UTF-8.
-    """
-    if not content:
+    if not decoder.bytes:
         raise TextError(f"{path} is empty: there is nothing to learn from; give it a text")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise TextError(
-            f"{path} is not UTF-8: byte {error.start} (line {line}) is 0x{content[error.start]:02x}; convert it, "
-            f"for example with `iconv -f latin1 -t utf-8`"
-        ) from None
+    yield decoder.decode(b"", final=True)
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file whole; see `read_pieces`."""
+    return "".join(read_pieces(path))

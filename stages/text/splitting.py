@@ -2,21 +2,39 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from stages.errors import TextError
 from stages.text.tokenizer import Ids
 
 
 def split(ids: Ids, val_fraction: float, path: Path) -> tuple[Ids, Ids]:
-    """Cut `ids` into the first part, to train, and the last `val_fraction`, to validate.
+    """Cut `ids` into the first part, to train, and the last `val_fraction`, to validate; see `cut_at`."""
+    cut = cut_at(len(ids), val_fraction, path)
+    return ids[:cut], ids[cut:]
+
+
+def cut_at(count: int, val_fraction: float, path: Path, starts: Ids | None = None) -> int:
+    """Give how many of `count` characters train; the rest, about `val_fraction` of them, validates.
+
+    Where there are several documents, the cut is where the nearest one begins, so that none is in both parts.
+
+    Args:
+        count: of characters.
+        val_fraction: above 0 and below 1.
+        path: of the text, for the message.
+        starts: the characters at which documents begin.
 
     Raises:
         TextError: where a part would hold fewer than two characters, so that nothing could be predicted.
     """
-    cut = int((1 - val_fraction) * len(ids))
-    train, val = ids[:cut], ids[cut:]
-    if min(len(train), len(val)) < 2:
+    cut = int((1 - val_fraction) * count)
+    if starts is not None and len(starts) > 1:
+        inner = starts[1:]
+        cut = int(inner[np.abs(inner - cut).argmin()])
+    if min(cut, count - cut) < 2:
         raise TextError(
-            f"{path} has {len(ids)} characters: divided at tokenize.val_fraction = {val_fraction}, {len(train)} train "
-            f"and {len(val)} validate, and both need 2 or more; give a longer text"
+            f"{path} has {count} characters: divided at tokenize.val_fraction = {val_fraction}, {cut} train "
+            f"and {count - cut} validate, and both need 2 or more; give a longer text"
         )
-    return train, val
+    return cut

@@ -1,5 +1,6 @@
 """Characters to ids and back: a vocabulary sorted by code point."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,10 +32,20 @@ class CharTokenizer:
     @classmethod
     def of(cls, text: str) -> Self:
         """Make the vocabulary of `text`: its distinct characters, sorted by code point."""
-        points = _code_points(text)
-        seen = np.zeros(int(points.max(initial=0)) + 1, dtype=bool)
-        seen[points] = True
-        return cls(map(chr, np.flatnonzero(seen)))
+        return cls.of_pieces([text])[0]
+
+    @classmethod
+    def of_pieces(cls, pieces: Iterable[str]) -> tuple[Self, int]:
+        """Do the same for a text in pieces, and count its characters."""
+        seen, count = np.zeros(128, dtype=bool), 0
+        for piece in pieces:
+            points = _code_points(piece)
+            found = np.bincount(points) > 0 if points.itemsize == 1 else _present(points)
+            if len(found) > len(seen):
+                seen = np.pad(seen, (0, len(found) - len(seen)))
+            seen[: len(found)] |= found
+            count += len(piece)
+        return cls(map(chr, np.flatnonzero(seen))), count
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -61,8 +72,10 @@ class CharTokenizer:
     def __len__(self) -> int:
         return len(self.characters)
 
-    def encode(self, text: str) -> Ids:
+    def encode(self, text: str, start: int = 0) -> Ids:
         """Give the ids of `text`, (T,), in the smallest unsigned type that holds the vocabulary.
+
+        `start` is the position of its first character in a longer text, for the message.
 
         Raises:
             TextError: naming the first unknown character, its position and code point, and the known ones.
@@ -74,7 +87,7 @@ class CharTokenizer:
             position = int(wrong.argmax())
             character = text[position]
             raise TextError(
-                f"unknown character {character!r} (U+{ord(character):04X}) at position {position}; "
+                f"unknown character {character!r} (U+{ord(character):04X}) at position {start + position}; "
                 f"the {len(self)} known ones: {self.known()}"
             )
         return ids.astype(self.dtype)
@@ -84,6 +97,11 @@ class CharTokenizer:
         points: NDArray[np.uint32] = self.code_points[np.asarray(ids, dtype=np.int64)]
         return points.astype("<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
 
+    @property
+    def sum(self) -> str:
+        """Give a sum of the vocabulary, by which tokens know whose they are."""
+        return hashlib.sha256("".join(self.characters).encode("utf-32-le", errors="surrogatepass")).hexdigest()
+
     def known(self, most: int = 200) -> str:
         """Show the vocabulary's characters as one literal, cut after `most`."""
         return repr("".join(self.characters[:most])) + ("…" if len(self) > most else "")
@@ -92,6 +110,12 @@ class CharTokenizer:
 def smallest_dtype(count: int) -> np.dtype[np.unsignedinteger[Any]]:
     """Give the smallest unsigned type that holds the ids 0 … count - 1."""
     return np.min_scalar_type(max(0, count - 1))
+
+
+def _present(points: NDArray[np.uint8] | NDArray[np.uint32]) -> NDArray[np.bool_]:
+    seen = np.zeros(int(points.max(initial=0)) + 1, dtype=bool)
+    seen[points] = True
+    return seen
 
 
 def _code_points(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:

@@ -1,34 +1,34 @@
-"""The tensors that tokenize wrote, as torch reads them: mapped, in their small type."""
+"""The ids of a text as torch maps them, in their small type."""
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stages.errors import TextError
 from stages.text.tokenizer import CharTokenizer
+from stages.text.writing import FILE
 
 
 def load_tokens(folder: Path, tokenizer: CharTokenizer) -> tuple[Tensor, Tensor]:
-    """Give the ids that train and those that validate, each (N,), in the smallest unsigned type.
+    """Give the ids that train and those that validate, each (N,), in the smallest unsigned type, mapped, not read.
 
     Raises:
-        TextError: where the file is missing or damaged, or holds ids that the vocabulary lacks.
+        TextError: where the file is missing or damaged, or belongs to another vocabulary.
     """
-    path = folder / "tokens.safetensors"
+    path = folder / FILE
     try:
-        tensors = load_file(path)
-        train, val = tensors["train"], tensors["val"]
+        with safe_open(path, "pt") as opened:
+            vocabulary = (opened.metadata() or {})["vocabulary"]
+            train, val = opened.get_tensor("train"), opened.get_tensor("val")
     except FileNotFoundError:
         raise TextError(f"{path} does not exist; `dvc repro tokenize` makes it") from None
     except (SafetensorError, KeyError) as error:
         raise TextError(f"{path} is damaged ({error}); `dvc repro -f tokenize` makes it again") from None
-    largest = max(int(train.long().max()), int(val.long().max()))
-    if largest >= len(tokenizer):
+    if vocabulary != tokenizer.sum:
         raise TextError(
-            f"{path} holds id {largest}, but the vocabulary has {len(tokenizer)} characters: the tokens belong to "
-            f"another tokenizer; tokenize and train again"
+            f"{path} was made with another vocabulary than the {len(tokenizer)} characters of this tokenizer: the "
+            f"tokens belong to another tokenizer; tokenize and train again"
         )
     return train, val
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from stages.devices import training_dtype
 from stages.measuring.losses import spread
 from stages.models.base import LanguageModel, build, count_parameters
+from stages.models.memory import check_memory
 from stages.params.compute import ComputeParams
 from stages.params.model import ModelParams
 from stages.params.train import TrainParams
@@ -36,9 +37,13 @@ def set_up(
         val: ids for the curve, (M,), there too.
         processes: which of several processes this is.
 
+    Raises:
+        WorkError: where the text cannot be counted in the memory that is free.
+
     Returns:
         the model, and no trainer where no gradient has anything to teach it.
     """
+    check_memory(model_params, len(train))
     torch.manual_seed(params.seed)
     model = build(model_params, vocabulary_size).to(train.device)
     counted = model.fit(train)

@@ -1,19 +1,27 @@
-from pathlib import Path
-
 import pytest
 
 from stages.errors import TextError
-from stages.text.reading import decode, read_text
+from stages.text.reading import read_text
 
 
-def test_what_is_not_utf8_is_named_with_byte_and_line():
-    with pytest.raises(TextError, match=r"latin\.txt is not UTF-8: byte 7 \(line 2\) is 0xe9.*iconv"):
-        decode(b"first\nc\xe9", Path("latin.txt"))
+@pytest.mark.parametrize("piece", [1, 3, 100])
+def test_what_is_not_utf8_is_named_with_byte_and_line(piece, tmp_path, monkeypatch):
+    monkeypatch.setattr("stages.text.reading.PIECE", piece)
+    (tmp_path / "latin.txt").write_bytes("fi–st\nc".encode() + b"\xe9\n")
+    with pytest.raises(TextError, match=r"latin\.txt is not UTF-8: byte 9 \(line 2\) is 0xe9.*iconv"):
+        read_text(tmp_path / "latin.txt")
 
 
-def test_an_empty_text_is_refused():
+def test_a_character_that_ends_too_soon_is_named(tmp_path):
+    (tmp_path / "cut.txt").write_bytes("a\n–".encode()[:-1])
+    with pytest.raises(TextError, match=r"cut\.txt is not UTF-8: byte 2 \(line 2\) is 0xe2"):
+        read_text(tmp_path / "cut.txt")
+
+
+def test_an_empty_text_is_refused(tmp_path):
+    (tmp_path / "empty.txt").write_bytes(b"")
     with pytest.raises(TextError, match=r"empty\.txt is empty"):
-        decode(b"", Path("empty.txt"))
+        read_text(tmp_path / "empty.txt")
 
 
 def test_line_ends_and_byte_order_marks_stay(tmp_path):

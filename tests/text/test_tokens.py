@@ -6,12 +6,14 @@ from safetensors.numpy import save_file
 from stages.errors import TextError
 from stages.text.tokenizer import CharTokenizer
 from stages.text.tokens import check_length, load_tokens
+from stages.text.writing import write_tokens
 
 TOKENIZER = CharTokenizer("abc")
 
 
-def write(folder, **tensors) -> None:
-    save_file({name: np.array(ids, dtype=np.uint8) for name, ids in tensors.items()}, folder / "tokens.safetensors")
+def write(folder, tokenizer=TOKENIZER, **tensors) -> None:
+    named = {name: np.array(ids, dtype=np.uint8) for name, ids in tensors.items()}
+    save_file(named, folder / "tokens.safetensors", {"vocabulary": tokenizer.sum})
 
 
 def test_ids_keep_their_small_type(tmp_path):
@@ -22,9 +24,21 @@ def test_ids_keep_their_small_type(tmp_path):
 
 
 def test_ids_of_another_vocabulary_are_refused(tmp_path):
-    write(tmp_path, train=[0, 1, 7], val=[1, 1])
-    with pytest.raises(TextError, match="holds id 7, but the vocabulary has 3 characters"):
+    write(tmp_path, CharTokenizer("abd"), train=[0, 1, 2], val=[1, 1])
+    with pytest.raises(TextError, match="another vocabulary than the 3 characters of this tokenizer"):
         load_tokens(tmp_path, TOKENIZER)
+
+
+@pytest.mark.parametrize("characters", ["abc", "".join(map(chr, range(300)))])
+def test_what_is_written_in_pieces_is_what_the_library_would_write(tmp_path, characters):
+    tokenizer = CharTokenizer(characters)
+    ids = np.arange(11).astype(tokenizer.dtype) % len(characters)
+    write_tokens(tmp_path, [ids[:3], ids[3:9], ids[9:]], 7, 4, tokenizer)
+    ours = (tmp_path / "tokens.safetensors").read_bytes()
+    save_file({"train": ids[:7], "val": ids[7:]}, tmp_path / "theirs", {"vocabulary": tokenizer.sum})
+    assert ours == (tmp_path / "theirs").read_bytes()
+    train, val = load_tokens(tmp_path, tokenizer)
+    assert (train.tolist(), val.tolist()) == (ids[:7].tolist(), ids[7:].tolist())
 
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: whole + b"x", lambda whole: b""])  # noqa: ARG005

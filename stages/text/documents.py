@@ -1,0 +1,115 @@
+"""A user's own texts, whatever they are kept in, as pieces of documents.
+
+Text (.txt), JSON Lines (.jsonl, .ndjson) and Parquet (.parquet) with a column of text; the first two may be compressed
+(.gz, .bz2, .xz, .zst where zstandard is installed). Every text file, line and row is a document.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec  # type: ignore[import-untyped]
+
+from stages.errors import TextError
+from stages.text.reading import PIECE, Decoder
+
+COMPRESSIONS = {".gz", ".bz2", ".xz", ".zst"}
+KINDS = {".txt", ".jsonl", ".ndjson", ".parquet"}
+ROWS = 1000  # at once
+
+
+@dataclass(frozen=True)
+class Piece:
+    """UTF-8 bytes, and whether a document begins with them."""
+
+    content: bytes
+    begins: bool
+
+
+def own_pieces(folder: Path, column: str) -> Iterator[Piece]:
+    """Give the documents of every file below `folder`, by path.
+
+    Raises:
+        TextError: where there is no file of a known kind, or one cannot be read.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and kind_of(path) in KINDS)
+    if not files:
+        raise TextError(
+            f"download.corpus is 'own', but there is no file of a kind that is known in {folder}/ "
+            f"({', '.join(sorted(KINDS))}, also compressed): put your text there"
+        )
+    for path in files:
+        yield from pieces_of(path, column)
+
+
+def pieces_of(path: Path, column: str) -> Iterator[Piece]:
+    """Give the documents of one file; empty ones are left out."""
+    if kind_of(path) == ".txt":
+        yield from _of_text(path)
+        return
+    rows = _of_parquet(path, column) if kind_of(path) == ".parquet" else _of_json_lines(path, column)
+    for number, value in enumerate(rows, 1):
+        if not isinstance(value, str):
+            raise TextError(f"{path}: row {number} has {value!r} in column '{column}', and a text is needed")
+        if value:
+            yield Piece(value.encode("utf-8", errors="surrogatepass"), begins=True)
+
+
+def kind_of(path: Path) -> str:
+    """Give a file's kind as its ending, that of a compression left out."""
+    endings = [each.lower() for each in path.suffixes]
+    if endings and endings[-1] in COMPRESSIONS:
+        endings.pop()
+    return endings[-1] if endings else ""
+
+
+def _of_text(path: Path) -> Iterator[Piece]:
+    decoder, begins = Decoder(path), True
+    try:
+        with fsspec.open(str(path), "rb", compression="infer") as file:
+            while content := file.read(PIECE):
+                decoder.decode(content)
+                yield Piece(content, begins)
+                begins = False
+    except (OSError, EOFError, ValueError) as error:
+        raise TextError(f"{path} cannot be read ({error}); is it whole, and what its ending says?") from None
+    decoder.decode(b"", final=True)
+    if begins:
+        raise TextError(f"{path} is empty: there is nothing to learn from; remove it or give it a text")
+
+
+def _of_json_lines(path: Path, column: str) -> Iterator[Any]:
+    import pandas as pd  # two seconds that a plain text need not wait for
+
+    try:
+        with pd.read_json(path, lines=True, chunksize=ROWS, compression="infer", dtype=False) as frames:
+            for frame in frames:
+                yield from _column(frame, column, path)
+    except (ValueError, OSError, EOFError) as error:
+        raise TextError(f"{path} is not JSON Lines ({error}); each line must be an object with '{column}'") from None
+
+
+def _of_parquet(path: Path, column: str) -> Iterator[Any]:
+    try:
+        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+    except ImportError:
+        raise TextError(f"{path}: Parquet needs pyarrow; pip install -e '.[parquet]'") from None
+    try:
+        file = parquet.ParquetFile(path)
+        _check(column, file.schema_arrow.names, path)
+        for batch in file.iter_batches(ROWS, columns=[column]):
+            yield from batch.column(0).to_pylist()
+    except (ArrowException, OSError) as error:
+        raise TextError(f"{path} cannot be read as Parquet ({error})") from None
+
+
+def _column(frame: Any, column: str, path: Path) -> Iterable[Any]:  # noqa: ANN401 - a pandas frame
+    _check(column, list(frame.columns), path)
+    values: Iterable[Any] = frame[column].tolist()
+    return values
+
+
+def _check(column: str, known: list[str], path: Path) -> None:
+    if column not in known:
+        raise TextError(f"{path} has no column '{column}' (it has: {', '.join(map(str, known))}); set download.column")

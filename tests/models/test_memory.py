@@ -1,0 +1,30 @@
+import pytest
+
+from stages.errors import WorkError
+from stages.models import memory
+from tests.conftest import model_params
+
+PRIOR = {"prior": "kneser_ney", "order": 7}
+
+
+@pytest.fixture(autouse=True)
+def _a_gigabyte(monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda: 10**9)
+
+
+def test_counting_more_than_fits_is_refused_with_figures_and_what_to_set():
+    with pytest.raises(WorkError, match=r"200000000 characters.*some 56.0 GB, and 1.0 GB are free; set"):
+        memory.check_memory(model_params(**PRIOR), 200_000_000)
+    with pytest.raises(WorkError, match=r"model.order: 2 would fit; or set model.prior: none"):
+        memory.check_memory(model_params(**PRIOR), 10_000_000)
+
+
+def test_what_fits_or_counts_nothing_passes():
+    memory.check_memory(model_params(**PRIOR), 3_000_000)
+    memory.check_memory(model_params(kind="kneser_ney", order=7), 9_000_000)
+    memory.check_memory(model_params(), 10**12)
+
+
+def test_this_machine_says_what_is_free(monkeypatch):
+    monkeypatch.undo()
+    assert 10**8 < memory.free_bytes() < 10**14

@@ -1,0 +1,75 @@
+"""A text larger than the memory that the stages are given: 200 MB, and the limit is the operating system's."""
+
+import os
+import random
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import make_text
+from tests.import_graph import ROOT
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(300)]
+LIMIT = 600 << 20
+MEGABYTES = int(os.environ.get("FOLIO_LARGE_MEGABYTES", "200"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with the text and a model without counts."""
+    place = tmp_path_factory.mktemp("large")
+    (place / "data/own").mkdir(parents=True)
+    lines = make_text(240_000).splitlines(keepends=True)
+    draw = random.Random(1)
+    with (place / "data/own/large.txt").open("w") as file:
+        for _ in range(MEGABYTES):
+            draw.shuffle(lines)
+            file.writelines(lines)
+        file.write("Ähre – 😀\n")
+    document = YAML().load(ROOT / "params.yaml")
+    document["download"]["corpus"] = "own"
+    document["compute"]["threads"] = 1
+    document["model"] |= {"prior": "none", "block_size": 256}
+    document["train"] |= {"max_steps": 5, "batch_size": 4}
+    YAML().dump(document, place / "params.yaml")
+    return place
+
+
+def run(folder: Path, stage: str) -> float:
+    """Run a stage that may hold LIMIT bytes of data; give the largest resident memory of any child so far, in MB."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"stages.{stage}"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def test_every_stage_up_to_training_keeps_within_the_limit(folder: Path):
+    for stage in ("download", "encode"):
+        assert run(folder, stage) < 600
+    size = (folder / "data/raw/corpus.txt").stat().st_size
+    assert size >= MEGABYTES * 0.9e6
+    assert (folder / "data/tokens/tokens.safetensors").stat().st_size == pytest.approx(size, rel=0.001)
+    assert run(folder, "train") < 600
+
+
+def test_counts_that_do_not_fit_are_refused(folder: Path):
+    document = YAML().load(folder / "params.yaml")
+    document["model"] |= {"prior": "kneser_ney", "order": 16}
+    YAML().dump(document, folder / "params.yaml")
+    command = [sys.executable, "-m", "stages.train"]
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "set model.prior: none" in done.stderr
