@@ -18,7 +18,7 @@ import pandas as pd
 from stages.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
-STAGES = ("download", "tokenize", "train", "evaluate", "sample")
+STAGES = ("download", "tokenize", "train", "evaluate", "sample", "report")
 RUNS_OF_NOTHING = 5
 
 

@@ -28,7 +28,7 @@ rm -f .dvc/tmp/rwlock .dvc/tmp/rwlock.lock .dvc/tmp/lock
 
 case "${1:-}" in
 '' | -*) set -- dvc repro "$@" ;;
-download | tokenize | train | evaluate | sample | score | export | lecture) set -- folio "$@" ;;
+download | tokenize | train | evaluate | sample | report | compare | score | export | lecture) set -- folio "$@" ;;
 esac
 [ "$1 ${2:-}" = "dvc repro" ] || exec "$@"
 

@@ -13,7 +13,7 @@ from stages.command import StageCommand, corpus_option, output_folder_option, pa
 from stages.logs import log, progress_bar, start_log
 from stages.params.base import read_section
 from stages.params.encode import TokenizeParams
-from stages.text.reading import read_pieces
+from stages.text.reading import DOWNLOAD, read_pieces
 from stages.text.splitting import cut_at
 from stages.text.storing import starts_path
 from stages.text.tokenizer import CharTokenizer, Ids
@@ -39,7 +39,7 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
         watched = progress.add_task("tokenize", total=2 * size, note="")
 
         def pieces() -> Iterator[str]:
-            for piece in read_pieces(corpus_path):
+            for piece in read_pieces(corpus_path, DOWNLOAD):
                 yield piece
                 progress.advance(watched, len(piece))
 

@@ -25,7 +25,6 @@ from stages.writing.choosing import Choice
 from stages.writing.generate import generate
 
 COUNTED = 20_000_000  # characters of the training text that plain counting sees: some 2 GB at order 7
-COUNTED = 20_000_000  # characters of the training text that plain counting sees: some 2 GB at order 7
 COPY_SAMPLES, COPY_LENGTH = 16, 512
 
 

@@ -18,7 +18,7 @@ from stages.command import (
     tokens_option,
 )
 from stages.devices import prepare
-from stages.errors import TextError
+from stages.errors import ParameterError, TextError
 from stages.logs import log, start_log
 from stages.models.store import load
 from stages.params.base import read_section
@@ -27,6 +27,7 @@ from stages.params.report import ReportParams
 from stages.reporting.copies import marked, split_samples
 from stages.reporting.page import Material, attend, card, page, pictures, read_table
 from stages.reporting.predictions import predict
+from stages.text.reading import read_text
 from stages.text.tokens import load_tokens
 
 
@@ -65,11 +66,18 @@ def command(
     device = prepare(read_section(params_path, "compute", ComputeParams))
     saved.model.to(device)
     val = val.to(device)
-    attention, attended = attend(saved.model, saved.tokenizer, val, params.prompt)
+    try:
+        attention, attended = attend(saved.model, saved.tokenizer, val, params.prompt)
+    except TextError as error:
+        raise ParameterError(f"{params_path}: report.prompt is {params.prompt!r}: {error}") from None
+    metrics = read_json(tables["metrics"])
+    if "val_loss" not in metrics:
+        raise TextError(f"{tables['metrics']} has no val_loss; `dvc repro -f evaluate` makes it again")
+    document = {name: dict(section) for name, section in YAML(typ="safe").load(params_path).items()}
     it = Material(
         about=read_json(about),
-        params={name: dict(section) for name, section in YAML(typ="safe").load(params_path).items()},
-        metrics=read_json(tables["metrics"]),
+        params=document | {"model": saved.model.params.model_dump()},  # what it is, whatever the file says by now
+        metrics=metrics,
         curve=read_table(tables["curve"]),
         by_position=read_table(tables["by_position"]),
         calibration=read_table(tables["calibration"]),
@@ -79,7 +87,7 @@ def command(
             "the tokens": files.sha256(tokens / "tokens.safetensors"),
         },
         seen=predict(saved.model, val, params.statistics),
-        samples=marked(split_samples(samples.read_text(encoding="utf-8")), train, saved.tokenizer),
+        samples=marked(split_samples(read_text(samples, "`dvc repro sample` makes it")), train, saved.tokenizer),
         attention=attention,
         attended=attended,
     )

@@ -68,7 +68,7 @@ def command(
     """
     start_log("sample")
     if prompt_file is not None:
-        changes["prompt"] = sys.stdin.read() if str(prompt_file) == "-" else read_text(prompt_file)
+        changes["prompt"] = read_prompt(prompt_file, changes["prompt"])
     compute, params = _read_params(params_path, device, changes)
     saved = load(model_folder)
     where = prepare(compute)
@@ -101,6 +101,13 @@ def command(
     else:
         files.write_text(output, shown + "\n")
         log.info("%s holds %d samples of %d characters", output, params.count, params.length)
+
+
+def read_prompt(path: Path, other: str | None) -> str:
+    """Read the prompt from a file, or from standard input (-)."""
+    if other is not None:
+        raise click.UsageError("--prompt and --prompt-file are both given; give one")
+    return sys.stdin.read() if str(path) == "-" else read_text(path)
 
 
 def _read_params(path: Path, device: str | None, changes: dict[str, Any]) -> tuple[ComputeParams, SampleParams]:

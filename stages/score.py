@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from stages.writing.writer import Writer
 
 
 @click.command(name="score", cls=StageCommand)
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @model_option
 @output_file_option(
     "--table", "table", None, "A file for a row of each character: position, code point, bits, probability."
@@ -36,13 +37,13 @@ def command(
 ) -> None:
     """Give the bits per character that a model needs for the text in FILE; the first character is not predicted.
 
-    Each character has at least half a block before it, but for those at the beginning.
+    FILE may be - for standard input. Each character has at least half a block before it, but for those at the beginning.
 
     Example: folio score data/raw/corpus.txt --table bits.tsv
     """
     start_log("score")
     writer = Writer(load(model_folder), torch.device(device))
-    text = known_text(read_text(file), writer.tokenizer, unknown)
+    text = known_text(sys.stdin.read() if str(file) == "-" else read_text(file), writer.tokenizer, unknown)
     bits = writer.bits(text)
     figures = {
         "characters": len(text) - 1,

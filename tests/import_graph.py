@@ -57,6 +57,11 @@ def closure(modules: set[str]) -> set[str]:
 
 
 def files_of_stage(module: str) -> set[str]:
-    """Name the files that `python -m MODULE` reads, relative to the root; empty ones say nothing and do not count."""
-    paths = (file_of(name) for name in closure({module}))
-    return {str(path.relative_to(ROOT)) for path in paths if path and path.stat().st_size}
+    """Name the files of ours that `python -m MODULE` reads, relative to the root; empty ones do not count."""
+    paths = {path for name in closure({module}) if (path := file_of(name)) and path.stat().st_size}
+    templates = list((ROOT / "stages").rglob("*.j2"))
+    while True:  # a template is named in a module or in another template that is read
+        named = {each for each in templates if any(each.name in path.read_text() for path in paths)}
+        if named <= paths:
+            return {str(path.relative_to(ROOT)) for path in paths}
+        paths |= named

@@ -39,11 +39,13 @@ def read_runs(revisions: list[str]) -> list[Run]:
 
 def read_run(revision: str) -> Run:
     """Read one run; see `read_runs`."""
+    if not revision:
+        raise InputError("a revision is '': give an experiment, a branch, a tag, a commit, or `workspace`")
     rev = None if revision == WORKSPACE else revision
     try:
-        params = dict(flat(dvc.api.params_show(rev=rev, stages=["train", "tokenize", "evaluate"])))
+        params = dict(flat(dvc.api.params_show(rev=rev, stages=["download", "tokenize", "train", "evaluate"])))
         metrics = dict(flat(dvc.api.metrics_show(rev=rev)))
-    except (DvcException, SCMError) as error:
+    except (DvcException, SCMError, OSError, AttributeError) as error:  # the last: what is no commit, as HEAD:file
         reason = " ".join(str(error).split())
         raise InputError(
             f"'{revision}' cannot be read ({reason}); `dvc exp list` and `git branch` name what there is, "
@@ -52,6 +54,10 @@ def read_run(revision: str) -> Run:
     figures = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
     if not figures:
         raise InputError(f"'{revision}' has no metrics; `dvc repro` there first")
+    about = read("data/raw/corpus.json", rev)
+    if about is not None:
+        text = json.loads(about)
+        params["text"] = f"{text['name']} {text['sha256'][:8]}"
     curve, config = read("reports/train.tsv", rev), read("models/config.json", rev)
     return Run(
         name=revision,

@@ -15,7 +15,7 @@ from stages.logs import log, start_log
 from stages.measuring.counting import bigram_loss
 from stages.params.base import read_section
 from stages.params.lecture import LectureParams
-from stages.text.reading import read_text
+from stages.text.reading import DOWNLOAD, read_text
 from stages.text.splitting import split
 from stages.text.tokenizer import CharTokenizer
 
@@ -37,7 +37,7 @@ def command(params_path: Path, corpus_path: Path, numbers_path: Path, pages: Pat
     start_log("lecture")
     params = read_section(params_path, "lecture", LectureParams)
     torch.set_num_threads(1)  # tables of this size only wait for a second one
-    corpus = read_text(corpus_path)
+    corpus = read_text(corpus_path, DOWNLOAD)
     tokenizer = CharTokenizer.of(corpus)
     ids = tokenizer.encode(corpus)
     train, val = (torch.from_numpy(part).long() for part in split(ids, 0.1, corpus_path))

@@ -8,6 +8,6 @@ from stages.params.base import Section
 class ReportParams(Section):
     """The text whose attention is drawn, and how much validation text is coloured and counted."""
 
-    prompt: str | None
+    prompt: str | None = Field(min_length=1, max_length=32)
     characters: int = Field(ge=1, le=5000)
     statistics: int = Field(ge=1)

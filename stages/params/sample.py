@@ -1,5 +1,7 @@
 """`sample:`, what the model is asked to write."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from stages.params.base import Section
@@ -15,5 +17,5 @@ class SampleParams(Section):
     top_k: int = Field(ge=0)
     top_p: float = Field(gt=0.0, le=1.0)
     min_p: float = Field(ge=0.0, le=1.0)
-    stop: list[str]
+    stop: list[Annotated[str, Field(min_length=1)]]
     seed: int = Field(ge=0, lt=2**63)

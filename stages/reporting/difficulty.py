@@ -44,6 +44,12 @@ def _means(keys: NDArray[np.int64], bits: NDArray[np.float64], name, label: str)
                         columns=[label, "times", "bits"])  # fmt: skip
 
 
+def ends(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give the first rows of a table and, last one first, its last, at most SHOWN of each and none in both."""
+    count = min(SHOWN, len(table) // 2)
+    return table.head(count), table.tail(count).iloc[::-1]
+
+
 def visible(text: str) -> str:
     """Show spaces, line ends and tabs as signs."""
     return text.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")

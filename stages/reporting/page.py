@@ -107,10 +107,12 @@ def page(it: Material, drawn: dict[str, tuple[str, str]], params: ReportParams, 
         anchors=ANCHORS if it.about["name"] == "tinyshakespeare" else {},
         pictures={name: figures.inline(svg, name, label) for name, (svg, label) in drawn.items()},
         tables=[
-            ("Hardest characters", hard.head(difficulty.SHOWN)),
-            ("Easiest characters", hard.tail(difficulty.SHOWN).iloc[::-1]),
-            ("Hardest after these three", contexts.head(difficulty.SHOWN)),
-            ("Easiest after these three", contexts.tail(difficulty.SHOWN).iloc[::-1]),
+            (title, rows)
+            for names, table in (
+                (("Hardest characters", "Easiest characters"), hard),
+                (("Hardest after these three", "Easiest after these three"), contexts),
+            )
+            for title, rows in zip(names, difficulty.ends(table), strict=True)
         ],
         characters=surprise.characters(it.seen, tokenizer, params.characters),
         details=Markup(surprise.details(it.seen, tokenizer, params.characters)),

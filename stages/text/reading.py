@@ -7,6 +7,7 @@ from pathlib import Path
 from stages.errors import TextError
 
 PIECE = 8 << 20  # bytes
+DOWNLOAD = "`dvc repro download` fetches it"
 
 
 class Decoder:
@@ -38,8 +39,8 @@ class Decoder:
         return text
 
 
-def read_pieces(path: Path) -> Iterator[str]:
-    """Read a UTF-8 file in pieces, so that its size does not matter.
+def read_pieces(path: Path, hint: str) -> Iterator[str]:
+    """Read a UTF-8 file in pieces, so that its size does not matter; `hint` says what to do where it is missing.
 
     Raises:
         TextError: where it is missing, empty or not UTF-8.
@@ -50,12 +51,12 @@ def read_pieces(path: Path) -> Iterator[str]:
             while content := file.read(PIECE):
                 yield decoder.decode(content)
     except FileNotFoundError:
-        raise TextError(f"{path} does not exist; `dvc repro download` fetches it") from None
+        raise TextError(f"{path} does not exist; {hint}") from None
     if not decoder.bytes:
         raise TextError(f"{path} is empty: there is nothing to learn from; give it a text")
     yield decoder.decode(b"", final=True)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, hint: str = "check its path") -> str:
     """Read a UTF-8 file whole; see `read_pieces`."""
-    return "".join(read_pieces(path))
+    return "".join(read_pieces(path, hint))

@@ -28,7 +28,10 @@ def test_the_dockerfile_is_clean():
     check(Path(sys.executable).parent / "hadolint", "docker/Dockerfile")
 
 
-@pytest.mark.parametrize("script", ["docker/build", "docker/entrypoint.sh", "docker/slurm/folio.sbatch", ".ci/run"])
+@pytest.mark.parametrize(
+    "script",
+    ["docker/build", "docker/entrypoint.sh", "docker/slurm/folio.sbatch", "docker/slurm/folio-nodes.sbatch", ".ci/run"],
+)
 def test_scripts_are_clean(script: str):
     check("shellcheck", "-e", "SC1091", script)
 
@@ -66,3 +69,11 @@ def test_the_slurm_script_passes_the_signal_on_and_asks_to_be_run_again(tmp_path
     assert f"--nv --bind {tmp_path}:/workspace --pwd /workspace --bind /m:/mirror:ro" in called
     assert called.strip().endswith("folio.sif -f")
     assert (tmp_path / "requeued").read_text().strip() == "requeue 7"
+
+
+def test_kubeflow_understands_the_train_job():
+    models = pytest.importorskip("kubeflow_trainer_api.models")
+    document = YAML(typ="safe").load(ROOT / "docker/kubernetes/trainjob.yaml")
+    assert models.TrainerV1alpha1TrainJob.from_dict(document).to_dict() == document  # what it does not know is lost
+    document["spec"]["trainer"]["numNode"] = 3
+    assert models.TrainerV1alpha1TrainJob.from_dict(document).to_dict() != document

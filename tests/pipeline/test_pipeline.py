@@ -3,6 +3,7 @@
 A finished run of a small model in a fresh clone is made once; every test that changes something works in a copy of it.
 """
 
+import gzip
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -18,6 +19,8 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+
+from tests.readme import blocks
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(300)]  # a shared machine may be several times slower
 
@@ -300,3 +303,66 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """Start a real S3 server on this machine, with a bucket; give its address."""
+    moto = pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
+    server = moto.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=address, region_name="us-east-1", **CREDENTIALS).create_bucket(Bucket="folio")
+    yield address
+    server.stop()
+
+
+CREDENTIALS = {"aws_access_key_id": "tester", "aws_secret_access_key": "tester"}
+
+
+@pytest.mark.filterwarnings("ignore")  # the server's own
+def test_s3_carries_a_run_to_another_machine_and_its_run_cache(project: Project, bucket: str, tmp_path: Path):
+    project.environment |= {name.upper(): value for name, value in CREDENTIALS.items()}
+    project.run("dvc", "remote", "add", "--default", "store", "s3://folio/runs")
+    project.run("dvc", "remote", "modify", "store", "endpointurl", bucket)
+    project.run("git", "commit", "--quiet", "--all", "--message", "a remote")
+    project.run("dvc", "push", "--run-cache")
+    project.run("git", "clone", "--quiet", str(project.folder), str(tmp_path / "other"))
+    other = Project(tmp_path / "other", project.environment)
+    other.run("dvc", "pull", "--run-cache")
+    assert contents(other.folder / "models") == contents(project.folder / "models")
+    # A third clone has nothing but the lock file: what it needs, and only that, comes from the store.
+    project.run("git", "clone", "--quiet", str(project.folder), str(tmp_path / "third"))
+    third = Project(tmp_path / "third", project.environment)
+    said = third.run("dvc", "repro", "--pull")
+    assert "Running stage 'train'" not in said
+    assert contents(third.folder / "models") == contents(project.folder / "models")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_store_that_is_down_is_named_and_harms_nothing(project: Project, tmp_path: Path):
+    project.environment |= {name.upper(): value for name, value in CREDENTIALS.items()}
+    project.run("dvc", "remote", "add", "--default", "store", "s3://folio/runs")
+    project.run("dvc", "remote", "modify", "store", "endpointurl", "http://127.0.0.1:1")
+    project.run("dvc", "remote", "modify", "store", "connect_timeout", "1")
+    before = contents(project.folder / "models")
+    failed = project.attempt("dvc", "push")
+    assert failed.returncode != 0
+    assert "127.0.0.1:1" in failed.stdout
+    assert contents(project.folder / "models") == before
+    project.set({"train.lr": 0.07})
+    assert project.repro() == ["train", "evaluate", "sample", "report"]  # work goes on without the store
+
+
+def test_the_guide_to_your_own_text_works_as_it_stands(project: Project, tmp_path: Path):
+    (guide,) = (block for block in blocks((ROOT / "docs/growing.md").read_text()) if block.tag == "guide")
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "songs.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": SONG}).encode()))
+    (texts / "notes.txt").write_text(TEXT)
+    said = project.run("bash", "-euo", "pipefail", "-c", guide.text, TEXTS=str(texts))
+    assert "val_loss" in said
+    about = json.loads(project.read("data/raw/corpus.json"))
+    assert (about["documents"], about["licence"]) == (3, "CC BY 4.0")  # and the text that was there

@@ -3,8 +3,11 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 import torch
+from click.testing import CliRunner
 
+from stages.cli import folio
 from tests.conftest import make_text
 from tests.reporting.conftest import describe, make_project, run
 
@@ -69,6 +72,41 @@ def test_the_same_again_is_the_same_file(inside: Path):
     before = {name: Path(name).read_bytes() for name in files}
     run("report")
     assert {name: Path(name).read_bytes() for name in files} == before
+
+
+def test_the_model_is_described_as_it_is_whatever_the_file_says_by_now(inside: Path):
+    document = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(document.replace("kind: gpt ", "kind: bigram "))
+    run("report", "--page", "reports/other.html")
+    Path("params.yaml").write_text(document)
+    assert "<h1>gpt on own</h1>" in Path("reports/other.html").read_text()
+    Path("reports/other.html").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("prompt: null", "prompt: é§"), "report.prompt is 'é§': unknown character '§'"),
+        (("prompt: null", 'prompt: ""'), "report.prompt is ''"),
+        (("prompt: null", f"prompt: {'a' * 33}"), "report.prompt is 'aaa"),
+    ],
+)
+def test_a_prompt_that_cannot_be_used_is_named_with_its_key(inside: Path, change: tuple[str, str], message: str):
+    document = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(document.replace(*change))
+    result = CliRunner().invoke(folio, ["report"])
+    Path("params.yaml").write_text(document)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_what_is_missing_or_damaged_is_one_line(inside: Path):
+    for option in ("--samples", "--metrics"):
+        result = CliRunner().invoke(folio, ["report", option, "nosuch"])
+        assert result.exit_code == 2
+        assert "nosuch does not exist; `dvc repro" in result.output
+    Path("empty.json").write_text("{}")
+    assert "empty.json has no val_loss" in CliRunner().invoke(folio, ["report", "--metrics", "empty.json"]).output
 
 
 def test_a_substitute_is_announced(inside: Path):

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import torch
 
 from stages.models.base import build
@@ -75,3 +76,8 @@ def test_calibration_of_known_probabilities():
         measured = measure(model, [Windows(torch.zeros(1, 4, dtype=torch.int64), targets)]).calibration
         assert math.isclose(measured.error, abs(said - right / 4), abs_tol=1e-6)
         assert measured.counts.sum() == 4
+
+
+def test_no_row_is_at_both_ends():
+    first, last = difficulty.ends(pd.DataFrame({"bits": [5, 4, 3, 2, 1]}))
+    assert (first["bits"].tolist(), last["bits"].tolist()) == ([5, 4], [1, 2])

@@ -1,7 +1,7 @@
 import pytest
 
 from stages.errors import TextError
-from stages.text.reading import read_text
+from stages.text.reading import DOWNLOAD, read_text
 
 
 @pytest.mark.parametrize("piece", [1, 3, 100])
@@ -29,6 +29,8 @@ def test_line_ends_and_byte_order_marks_stay(tmp_path):
     assert read_text(tmp_path / "a.txt") == "\ufeffa\r\nb\rc\n"
 
 
-def test_a_missing_text_says_what_fetches_it(tmp_path):
-    with pytest.raises(TextError, match="dvc repro download"):
+def test_a_missing_text_is_named_with_what_to_do(tmp_path):
+    with pytest.raises(TextError, match=r"none\.txt does not exist; check its path"):
         read_text(tmp_path / "none.txt")
+    with pytest.raises(TextError, match="dvc repro download"):
+        read_text(tmp_path / "none.txt", DOWNLOAD)

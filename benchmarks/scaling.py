@@ -1,0 +1,88 @@
+"""What grows with the text and the processes: `python -m benchmarks.scaling`, some four minutes on two cores.
+
+`folio tokenize` on texts of 1, 10 and 200 MB (the one given, mixed line by line): seconds, MB a second, and the largest
+resident memory of its process. Then the time of a training step with one process of one thread, with one of two
+threads, and with two of one thread, on batches of eight windows: medians of three runs, imports and counting left out.
+Writes benchmarks/scaling.md. Needs tokens (`dvc repro tokenize`) and the extra `bench`.
+"""
+
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+SIZES = (1, 10, 200)
+STEPS, RUNS = (20, 60), 3
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def tokenize(megabytes: int, lines: list[str]) -> dict[str, str]:
+    """Mix a text of so many megabytes, and tokenize it in a process of its own."""
+    draw = random.Random(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "data/raw").mkdir(parents=True)
+        (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+        with (folder / "data/raw/corpus.txt").open("w") as file:
+            while file.tell() < megabytes * 1_000_000:
+                file.write("".join(draw.choices(lines, k=1000)))
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "stages.encode", "-v"]
+        done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+        whole = time.perf_counter() - start
+    found = re.search(r"took ([\d.]+) s and (\d+) MB", done.stderr)
+    assert found, done.stderr
+    seconds = max(float(found[1]), 0.05)
+    return {
+        "text, MB": str(megabytes),
+        "seconds": found[1],
+        "MB a second": f"{megabytes / seconds:.0f}",
+        "with start-up, s": f"{whole:.1f}",
+        "peak MB": found[2],
+    }
+
+
+def step_seconds(threads: int, processes: int) -> float:
+    """Train twice, for few and for more steps, and give the time that a further step takes."""
+    document = YAML().load(ROOT / "params.yaml")
+    document["compute"] |= {"threads": threads, "precision": "float32"}
+    document["model"] |= {"prior": "none", "block_size": 256}
+    document["train"] |= {"batch_size": 8, "processes": processes, "eval_every": 1000, "checkpoint_every": 1000.0}
+    seconds = []
+    for steps in STEPS:
+        document["train"]["max_steps"] = steps
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            YAML().dump(document, folder / "params.yaml")
+            tokens = ["--tokens", str(ROOT / "data/tokens")]
+            start = time.perf_counter()
+            command = [sys.executable, "-m", "stages.train", *tokens]
+            subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
+            seconds.append(time.perf_counter() - start)
+    return (seconds[1] - seconds[0]) / (STEPS[1] - STEPS[0])
+
+
+def main() -> None:
+    """Print and write both tables."""
+    lines = (ROOT / "data/raw/corpus.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    texts = pd.DataFrame([tokenize(size, lines) for size in SIZES])
+    rows = []
+    for processes, threads in ((1, 1), (1, 2), (2, 1)):
+        seconds = statistics.median(step_seconds(threads, processes) for _ in range(RUNS))
+        rows.append({"processes": processes, "threads each": threads, "ms a step": f"{seconds * 1000:.0f}"})
+    tables = f"{texts.to_markdown(index=False)}\n\n{pd.DataFrame(rows).to_markdown(index=False)}\n"
+    (Path(__file__).parent / "scaling.md").write_text(tables)
+    print(tables)
+
+
+if __name__ == "__main__":
+    main()
