@@ -37,7 +37,7 @@ def command(
 ) -> None:
     """Give the bits per character that a model needs for the text in FILE; the first character is not predicted.
 
-    FILE may be - for standard input. Each character has at least half a block before it, but for those at the beginning.
+    FILE may be - for standard input. Each character has at least half a block before it, but for the first ones.
 
     Example: folio score data/raw/corpus.txt --table bits.tsv
     """
