@@ -57,6 +57,7 @@ def command(params_path: Path, own: Path, corpus_path: Path) -> None:
     )
     files.write_json(corpus_path.with_suffix(".json"), provenance.as_dict())
     log.info("%s: %d characters of %s", corpus_path, provenance.characters, provenance.name)
+    log.info("next: folio tokenize")
 
 
 @dataclass(frozen=True)

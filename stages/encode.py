@@ -50,6 +50,7 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
         write_tokens(tokens, encoded(pieces(), tokenizer), train, count - train, tokenizer)
     tokenizer.save(tokens / "tokenizer.json")
     log.info("%s: %d to train and %d to validate, vocabulary of %d", tokens, train, count - train, len(tokenizer))
+    log.info("next: folio train")
 
 
 def encoded(pieces: Iterable[str], tokenizer: CharTokenizer) -> Iterator[Ids]:

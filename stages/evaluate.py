@@ -78,6 +78,7 @@ def command(
     rows = zip(bins.confidence.tolist(), bins.accuracy.tolist(), bins.counts.long().tolist(), strict=True)
     write_tsv(calibration, ("confidence", "accuracy", "characters"), (row for row in rows if row[2]))
     log.info("%s: val_loss %.4f; counting pairs gives %.4f", metrics, on_val.loss, figures["bigram_val_loss"])
+    log.info("next: folio sample, folio report, folio compare HEAD workspace")
 
 
 def summarize(saved: Saved, on_val: Measured, on_train: Measured) -> dict[str, float | int]:

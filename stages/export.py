@@ -5,17 +5,19 @@ from pathlib import Path
 
 import click
 
-from stages.command import StageCommand, model_option, output_folder_option
+from stages import files
+from stages.command import StageCommand, file_option, model_option, output_folder_option
 from stages.errors import WorkError
 from stages.logs import log, start_log
-from stages.models.store import load
+from stages.models.store import WEIGHTS, load
 
 
 @click.command(name="export", cls=StageCommand)
 @model_option
 @click.option("--to", "target", type=click.Choice(["huggingface"]), required=True, help="For which library.")
+@file_option("--card", "card", "reports/model_card.md", "The model card that goes with it, where there is one.")
 @output_folder_option("--output", "output", "exported", "The folder for the exported model.")
-def command(model_folder: Path, target: str, output: Path) -> None:
+def command(model_folder: Path, target: str, card: Path, output: Path) -> None:
     """Write the model so that plain `transformers` opens it: AutoModelForCausalLM and AutoTokenizer, no code of ours.
 
     `lecture_gpt` becomes a GPT-2, and `gpt` with `prior: none` and `window: 0` a NanoChat. Needs the extra `export`.
@@ -29,6 +31,8 @@ def command(model_folder: Path, target: str, output: Path) -> None:
     from stages.exporting.huggingface import export
 
     export(saved, output)
+    if card.exists() and files.sha256(model_folder / WEIGHTS) in card.read_text(encoding="utf-8"):  # of this model
+        files.write_bytes(output / "README.md", card.read_bytes())
     log.info('%s holds the model for %s: AutoModelForCausalLM.from_pretrained("%s")', output, target, output)
 
 

@@ -96,7 +96,8 @@ def command(
         files.write_text(images / f"{name}.svg", svg)
     files.write_text(card_path, card(it))
     files.write_text(page_path, page(it, drawn, params, saved.tokenizer))
-    log.info("%s shows it, %s says it in short; open the page in a browser", page_path, card_path)
+    log.info("%s shows what the model learned, %s says it in short", page_path, card_path)
+    log.info("next: open %s in a browser", page_path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def command(
     else:
         files.write_text(output, shown + "\n")
         log.info("%s holds %d samples of %d characters", output, params.count, params.length)
+        log.info("next: folio report, folio sample --interactive")
 
 
 def read_prompt(path: Path, other: str | None) -> str:

@@ -91,7 +91,8 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
                 keep({"steps": trainer.step, "tokens_seen": trainer.tokens_seen}, trainer.table())
     elif processes.first:
         keep({"steps": 0, "tokens_seen": len(train)}, [count_row(model, train, val, params)])
-    log.info("%s holds the model, %s its curve; next: folio evaluate, folio sample", model_folder, curve)
+    log.info("%s holds the model, %s its curve", model_folder, curve)
+    log.info("next: folio evaluate, folio sample")
 
 
 def describe(model: ModelParams, params: TrainParams, tokens: Path) -> dict[str, str | int | float | bool]:

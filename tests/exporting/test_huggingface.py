@@ -3,6 +3,7 @@ import torch
 from click.testing import CliRunner
 
 from stages.cli import folio
+from stages.files import sha256
 from stages.models.base import build
 from stages.models.store import load, save
 from stages.text.tokenizer import CharTokenizer
@@ -60,3 +61,13 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path, monkeypatc
     assert result.exit_code == 2
     assert reason in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_card_goes_with_the_model_that_it_is_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved_model(tmp_path / "models", kind="gpt")
+    words = ["export", "--to", "huggingface", "--card", "card.md", "--output", "out"]
+    for card, copied in (("of another", False), (sha256(tmp_path / "models/model.safetensors"), True)):
+        (tmp_path / "card.md").write_text(card)
+        assert CliRunner().invoke(folio, words).exit_code == 0
+        assert (tmp_path / "out/README.md").exists() is copied
