@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 from stages.errors import Interrupted, ParameterError, WorkError
 from stages.params.train import TrainParams
@@ -60,7 +62,11 @@ class Processes:
         if self.count == 1:
             yield
             return
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        store, rank, count = next(rendezvous("env://"))
+        # torchrun keeps its store when it starts processes again, with the addresses of those that have died in it.
+        attempt = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=attempt, rank=rank, world_size=count)
         try:
             yield
         finally:
