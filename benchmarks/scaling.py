@@ -1,7 +1,8 @@
 """What grows with the text and the processes: `python -m benchmarks.scaling`, some four minutes on two cores.
 
 `folio tokenize` on texts of 1, 10 and 200 MB (the one given, mixed line by line): seconds, MB a second, and the largest
-resident memory of its process. Then the time of a training step with one process of one thread, with one of two
+resident memory of its process. The memory that counting takes, with and without cross-fitting, on 1 and 4 MB of this
+text and Python's own library. Then the time of a training step with one process of one thread, with one of two
 threads, and with two of one thread, on batches of eight windows: medians of three runs, imports and counting left out.
 Writes benchmarks/scaling.md. Needs tokens (`dvc repro tokenize`) and the extra `bench`.
 """
@@ -12,6 +13,7 @@ import re
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -51,6 +53,46 @@ def tokenize(megabytes: int, lines: list[str]) -> dict[str, str]:
     }
 
 
+COUNT = """
+import resource, sys
+import torch
+from pathlib import Path
+from stages.models.kneser_ney import Model
+from stages.params.base import read_section
+from stages.params.model import ModelParams
+from stages.text.tokenizer import CharTokenizer
+from stages.training.crossfit import CrossFitted
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+text, order = Path(sys.argv[1]).read_text(), int(sys.argv[2])
+params = read_section(Path(sys.argv[3]), "model", ModelParams).model_copy(update={"order": order})
+tokenizer = CharTokenizer.of(text)
+ids = torch.from_numpy(tokenizer.encode(text))
+before = peak()
+levels = Model(params, len(tokenizer)).fit(ids)
+counted = peak()
+CrossFitted(levels, len(tokenizer), params.folds, params.recent)
+print((counted - before) / len(text), (peak() - before) / len(text))
+"""
+
+
+def count(megabytes: int, order: int, text: str) -> dict[str, str]:
+    """Count so much text in a process of its own, and give the bytes a character that it took."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "text.txt"
+        path.write_text(text[: megabytes * 1_000_000], encoding="utf-8")
+        command = [sys.executable, "-c", COUNT, str(path), str(order), str(ROOT / "params.yaml")]
+        said = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout.split()
+    return {
+        "characters, million": str(megabytes),
+        "order": str(order),
+        "counting, bytes a character": f"{float(said[0]):.0f}",
+        "with cross-fitting": f"{float(said[1]):.0f}",
+    }
+
+
 def step_seconds(threads: int, processes: int) -> float:
     """Train twice, for few and for more steps, and give the time that a further step takes."""
     document = YAML().load(ROOT / "params.yaml")
@@ -72,14 +114,17 @@ def step_seconds(threads: int, processes: int) -> float:
 
 
 def main() -> None:
-    """Print and write both tables."""
-    lines = (ROOT / "data/raw/corpus.txt").read_text(encoding="utf-8").splitlines(keepends=True)
-    texts = pd.DataFrame([tokenize(size, lines) for size in SIZES])
+    """Print and write the tables."""
+    corpus = (ROOT / "data/raw/corpus.txt").read_text(encoding="utf-8")
+    texts = pd.DataFrame([tokenize(size, corpus.splitlines(keepends=True)) for size in SIZES])
+    library = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    mixed = corpus + "".join(path.read_text(encoding="utf-8") for path in library)
+    counts = pd.DataFrame([count(size, order, mixed) for size, order in ((1, 7), (4, 7), (4, 4))])
     rows = []
     for processes, threads in ((1, 1), (1, 2), (2, 1)):
         seconds = statistics.median(step_seconds(threads, processes) for _ in range(RUNS))
         rows.append({"processes": processes, "threads each": threads, "ms a step": f"{seconds * 1000:.0f}"})
-    tables = f"{texts.to_markdown(index=False)}\n\n{pd.DataFrame(rows).to_markdown(index=False)}\n"
+    tables = "\n\n".join(table.to_markdown(index=False) for table in (texts, counts, pd.DataFrame(rows))) + "\n"
     (Path(__file__).parent / "scaling.md").write_text(tables)
     print(tables)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from stages.params.download import DownloadParams
 from stages.text.corpora import Provenance, how_to_fetch, pinned, python_docs
 from stages.text.documents import Piece, own_pieces
 from stages.text.fetching import fetch
+from stages.text.reading import decoded
 from stages.text.storing import store, write_starts
 
 
@@ -96,13 +98,14 @@ def obtain(params: DownloadParams, own: Path) -> Found:
         log.warning("compare with nothing. %s", how_to_fetch())
         log.warning("*" * 100)
         return built_in(corpus.name)
-    return Found([Piece(content, begins=True)], corpus.name, source, corpus.licence, corpus.name)
+    pieces = (Piece(text, index == 0) for index, text in enumerate(decoded(BytesIO(content), corpus.name)))
+    return Found(pieces, corpus.name, source, corpus.licence, corpus.name)
 
 
 def built_in(requested: str) -> Found:
     """Give the corpus that needs no network."""
     licence = "PSF-2.0 (Python's documentation)"
-    return Found([Piece(python_docs().encode(), begins=True)], "python-docs", "built-in", licence, requested)
+    return Found([Piece(python_docs(), begins=True)], "python-docs", "built-in", licence, requested)
 
 
 def correct_licence(provenance_path: Path, licence: str) -> None:

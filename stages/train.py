@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from torch import Tensor
 
 from stages import files
@@ -34,12 +33,8 @@ from stages.writing.choosing import Choice
 from stages.writing.generate import generate
 
 SAMPLE_LENGTH = 100
-HARMLESS = {
-    "checkpoint_every",
-    "checkpoint_steps",
-    "log_every",
-    "sample_every",
-}  # they change no bit of what is written
+# They change no bit of the model.
+HARMLESS = {"checkpoint_every", "checkpoint_steps", "log_every", "sample_every"}
 
 
 @click.command(name="train", cls=StageCommand)
@@ -69,9 +64,8 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
     processes.check(params)
     device = prepare(compute)
     train, val = train.to(device), val.to(device)
-    model, trainer = set_up(model_params, params, compute, len(tokenizer), train, val, processes)
-    if params.init_from:
-        begin_with(model, load(Path(params.init_from)), tokenizer)
+    first = first_weights(load(Path(params.init_from)), tokenizer) if params.init_from else None
+    model, trainer = set_up(model_params, params, compute, len(tokenizer), train, val, processes, first)
     learned = f"{count_parameters(model)} parameters" if trainer else "no parameters: it counts"
     log.info("%s: %s, on %s", model_params.kind, learned, device)
     where = environment(compute, device, model.stream_dtype) | {"processes": processes.count}
@@ -109,11 +103,11 @@ def given(params: Path, tokens: Path, model: Path, curve: Path) -> list[str]:
     return ["--params", str(params), "--tokens", str(tokens), "--model", str(model), "--curve", str(curve)]
 
 
-def begin_with(model: LanguageModel, saved: Saved, tokenizer: CharTokenizer) -> None:
-    """Take over the weights of a finished model; what is counted is counted anew, from this text.
+def first_weights(saved: Saved, tokenizer: CharTokenizer) -> LanguageModel:
+    """Give the finished model to begin with.
 
     Raises:
-        ModelError: where its vocabulary or its sizes are others.
+        ModelError: where its vocabulary is another.
     """
     if saved.tokenizer.characters != tokenizer.characters:
         theirs, ours = set(saved.tokenizer.characters), set(tokenizer.characters)
@@ -121,25 +115,15 @@ def begin_with(model: LanguageModel, saved: Saved, tokenizer: CharTokenizer) -> 
             f"train.init_from has another vocabulary ({len(theirs)} characters; {len(ours - theirs)} of this text's "
             f"are not in it, {len(theirs - ours)} of its are not here); set tokenize.vocabulary to its tokenizer.json"
         )
-    weights = dict(saved.model.named_parameters())
-    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
-    if shapes != {name: tuple(weight.shape) for name, weight in weights.items()}:
-        raise ModelError(
-            f"train.init_from has a model of other sizes ({saved.model.params}); give `model:` the same kind and sizes"
-        )
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.copy_(weights[name])
+    return saved.model
 
 
 def say_sample(trainer: Trainer, tokenizer: CharTokenizer) -> None:
     """Log what the model writes now; nothing of training changes by it."""
-    model, start = trainer.model, trainer.batches.tokens[:1].long()[None]
-    dtype, model.stream_dtype = model.stream_dtype, torch.float32
-    model.eval()
-    ids = generate(model, start, SAMPLE_LENGTH, Choice(0.8), [trainer.params.seed])
-    model.train()
-    model.stream_dtype = dtype
+    start = trainer.batches.tokens[:1].long()[None]
+    trainer.model.eval()
+    ids = generate(trainer.model, start, SAMPLE_LENGTH, Choice(0.8), [trainer.params.seed])
+    trainer.model.train()
     log.info("step %d writes: %r", trainer.step, tokenizer.decode(ids[0].cpu()))
 
 
@@ -150,19 +134,15 @@ def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: CharTokenizer
         Interrupted: after the state was saved.
         WorkError: where the loss is no number; the last state is kept.
     """
-    every, steps, samples = (
-        trainer.params.checkpoint_every,
-        trainer.params.checkpoint_steps,
-        trainer.params.sample_every,
-    )
-    processes = trainer.processes
+    params, processes = trainer.params, trainer.processes
     saved_at = time.monotonic()
 
     def after_step() -> None:
         nonlocal saved_at
-        if samples and trainer.step % samples == 0 and processes.first:
+        if params.sample_every and trainer.step % params.sample_every == 0 and processes.first:
             say_sample(trainer, tokenizer)
-        due = trainer.step % steps == 0 if steps else time.monotonic() - saved_at >= every
+        by_steps, by_time = params.checkpoint_steps, params.checkpoint_every
+        due = trainer.step % by_steps == 0 if by_steps else time.monotonic() - saved_at >= by_time
         stopped = processes.any_of_them(stop.signal is not None)  # all at the same step
         if (due or stopped) and processes.first:
             state.save(trainer)

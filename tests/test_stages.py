@@ -5,34 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from ruamel.yaml import YAML
 
-from stages.cli import folio
 from tests.conftest import make_text
-from tests.import_graph import ROOT
-
-SMALL = {
-    "compute": {"threads": 1},
-    "model": {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16, "window": 8, "order": 4, "folds": 3},
-    "train": {"max_steps": 30, "batch_size": 4, "eval_every": 10, "log_every": 10},
-    "evaluate": {"batch_size": 16, "short_block": 8},
-    "sample": {"count": 2, "length": 30, "prompt": "the "},
-}
-
-
-def set_params(**sections) -> None:
-    document = YAML().load(ROOT / "params.yaml")
-    for changes in (SMALL, sections):
-        for section, values in changes.items():
-            document[section].update(values)
-    YAML().dump(document, Path("params.yaml"))
-
-
-def run(*words: str, fails: int = 0) -> Result:
-    result = CliRunner().invoke(folio, words)
-    assert result.exit_code == fails, result.output
-    return result
+from tests.small_project import run, set_params
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Runs as columns: what differs, and by how much more than chance."""
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 
 from stages.comparing.runs import Run
 
-SEED = "train.seed"
+SEED, JUDGED_BY = "train.seed", "val_loss"
 CHANCE = 2.0  # standard errors
 
 
@@ -132,12 +133,19 @@ def said(group: Group, key: str) -> str:
     return ", ".join(dict.fromkeys(str(run.params.get(key, "-")) for run in group.runs))
 
 
+def seeds(group: Group) -> str:
+    """Give a group's mean loss and the standard error of that mean."""
+    values = group.values(JUDGED_BY)
+    spread = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{group.name}: mean of {len(group.runs)} runs, {JUDGED_BY} {group.mean(JUDGED_BY):.4f} ± {spread:.4f}"
+
+
 def notes(groups: list[Group]) -> list[str]:
     """Say what a table does not show: whether seeds tell of chance, and whether the machines differ."""
     runs = [run for group in groups for run in group.runs]
-    several = [f"{group.name}: mean of {len(group.runs)} runs" for group in groups if len(group.runs) > 1]
+    several = [seeds(group) for group in groups if len(group.runs) > 1]
     found = [
-        f"~ below {CHANCE:g} standard errors, by the differences between seeds ({'; '.join(several)})"
+        f"~ below {CHANCE:g} standard errors, by the differences between seeds; {'; '.join(several)}"
         if several
         else "one seed each: how much of a difference is chance is not known; run some with -S train.seed=…"
     ]

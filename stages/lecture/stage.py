@@ -16,7 +16,7 @@ from stages.measuring.counting import bigram_loss
 from stages.params.base import read_section
 from stages.params.lecture import LectureParams
 from stages.text.reading import DOWNLOAD, read_text
-from stages.text.splitting import split
+from stages.text.splitting import cut_at
 from stages.text.tokenizer import CharTokenizer
 
 
@@ -39,8 +39,8 @@ def command(params_path: Path, corpus_path: Path, numbers_path: Path, pages: Pat
     torch.set_num_threads(1)  # tables of this size only wait for a second one
     corpus = read_text(corpus_path, DOWNLOAD)
     tokenizer = CharTokenizer.of(corpus)
-    ids = tokenizer.encode(corpus)
-    train, val = (torch.from_numpy(part).long() for part in split(ids, 0.1, corpus_path))
+    ids = torch.from_numpy(tokenizer.encode(corpus)).long()
+    train, val = ids.tensor_split([cut_at(len(ids), 0.1, corpus_path)])
     numbers, losses, seconds = work_out(corpus, tokenizer, train, val, params)
     files.write_json(numbers_path, numbers)
     counting = bigram_loss(train.numpy(), val.numpy(), len(tokenizer))

@@ -38,6 +38,9 @@ class Cache:
         return self._memories.setdefault(layer, Memory(self.keep))
 
     def extend(self, layer: object, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a layer's new keys and values, (B, H, T, E) each, and give those that its queries may see."""
-        keys, values = self.memory(layer).extend(torch.stack((k, v))).unbind(0)
+        """Add a layer's new keys and values, (B, H, T, E) each, and give those that its queries may see.
+
+        They are kept in float32, in which writing goes on, whatever the precision of the window that was read first.
+        """
+        keys, values = self.memory(layer).extend(torch.stack((k, v)).float()).unbind(0)
         return keys, values

@@ -5,8 +5,8 @@ from pathlib import Path
 from stages.errors import WorkError
 from stages.params.model import ModelParams
 
-# Bytes a character, for each character of the longest n-gram; measured on 1 to 8 million characters of English and code
-# (29 to 36 with cross-fitting at order 7, 23 at order 4; 8 to 14 for counting alone).
+# Bytes a character, for each character of the longest n-gram (`python -m benchmarks.scaling`: with cross-fitting 35 at
+# order 7 and 27 at order 4 on 4 million characters, more on a small text, where it hardly matters; alone 9 and 10).
 COUNTING, CROSS_FITTING = 15, 40
 
 

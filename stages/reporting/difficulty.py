@@ -1,6 +1,7 @@
 """Which characters a model finds hard, and after which others."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -34,14 +35,13 @@ def of_contexts(ids: NDArray[np.int64], bits: NDArray[np.float64], tokenizer: Ch
     return _means(key, bits[CONTEXT:], name, "after")
 
 
-def _means(keys: NDArray[np.int64], bits: NDArray[np.float64], name, label: str) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    distinct, which = np.unique(keys, return_inverse=True)
-    counts = np.bincount(which, minlength=len(distinct))
-    means = np.bincount(which, bits, len(distinct)) / np.maximum(counts, 1)
-    common = counts >= max(2, math.ceil(len(keys) / COMMON))
-    rows = sorted(zip(means[common], counts[common], distinct[common], strict=True), reverse=True)
-    return pd.DataFrame([(name(int(key)), int(count), float(mean)) for mean, count, key in rows],
-                        columns=[label, "times", "bits"])  # fmt: skip
+def _means(keys: NDArray[np.int64], bits: NDArray[np.float64], name: Callable[[int], str], label: str) -> pd.DataFrame:
+    grouped = pd.DataFrame({"key": keys, "bits": bits}).groupby("key", as_index=False)
+    table = grouped.agg(times=("bits", "size"), bits=("bits", "mean"))
+    common = table.query("times >= @least", local_dict={"least": max(2, math.ceil(len(keys) / COMMON))})
+    common = common.sort_values("bits", ascending=False)
+    names = [name(int(key)) for key in common["key"]]
+    return pd.DataFrame({label: names, "times": common["times"].to_numpy(), "bits": common["bits"].to_numpy()})
 
 
 def ends(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -12,7 +12,7 @@ from typing import Any
 import fsspec  # type: ignore[import-untyped]
 
 from stages.errors import TextError
-from stages.text.reading import PIECE, Decoder
+from stages.text.reading import decoded
 
 COMPRESSIONS = {".gz", ".bz2", ".xz", ".zst"}
 KINDS = {".txt", ".jsonl", ".ndjson", ".parquet"}
@@ -21,9 +21,9 @@ ROWS = 1000  # at once
 
 @dataclass(frozen=True)
 class Piece:
-    """UTF-8 bytes, and whether a document begins with them."""
+    """Text, and whether a document begins with it."""
 
-    content: bytes
+    text: str
     begins: bool
 
 
@@ -53,7 +53,7 @@ def pieces_of(path: Path, column: str) -> Iterator[Piece]:
         if not isinstance(value, str):
             raise TextError(f"{path}: row {number} has {value!r} in column '{column}', and a text is needed")
         if value:
-            yield Piece(value.encode("utf-8", errors="surrogatepass"), begins=True)
+            yield Piece(value, begins=True)
 
 
 def kind_of(path: Path) -> str:
@@ -65,18 +65,14 @@ def kind_of(path: Path) -> str:
 
 
 def _of_text(path: Path) -> Iterator[Piece]:
-    decoder, begins = Decoder(path), True
+    begins = True
     try:
         with fsspec.open(str(path), "rb", compression="infer") as file:
-            while content := file.read(PIECE):
-                decoder.decode(content)
-                yield Piece(content, begins)
+            for text in decoded(file, path):
+                yield Piece(text, begins)
                 begins = False
     except (OSError, EOFError, ValueError) as error:
         raise TextError(f"{path} cannot be read ({error}); is it whole, and what its ending says?") from None
-    decoder.decode(b"", final=True)
-    if begins:
-        raise TextError(f"{path} is empty: there is nothing to learn from; remove it or give it a text")
 
 
 def _of_json_lines(path: Path, column: str) -> Iterator[Any]:

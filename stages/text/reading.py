@@ -3,6 +3,7 @@
 import codecs
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from stages.errors import TextError
 
@@ -39,22 +40,31 @@ class Decoder:
         return text
 
 
+def decoded(file: BinaryIO, path: Path | str) -> Iterator[str]:
+    """Read an open file as UTF-8, in pieces; `path` is for messages.
+
+    Raises:
+        TextError: where it is empty or not UTF-8.
+    """
+    decoder = Decoder(path)
+    while content := file.read(PIECE):
+        yield decoder.decode(content)
+    if not decoder.bytes:
+        raise TextError(f"{path} is empty: there is nothing to learn from; give it a text")
+    yield decoder.decode(b"", final=True)
+
+
 def read_pieces(path: Path, hint: str) -> Iterator[str]:
     """Read a UTF-8 file in pieces, so that its size does not matter; `hint` says what to do where it is missing.
 
     Raises:
         TextError: where it is missing, empty or not UTF-8.
     """
-    decoder = Decoder(path)
     try:
         with path.open("rb") as file:
-            while content := file.read(PIECE):
-                yield decoder.decode(content)
+            yield from decoded(file, path)
     except FileNotFoundError:
         raise TextError(f"{path} does not exist; {hint}") from None
-    if not decoder.bytes:
-        raise TextError(f"{path} is empty: there is nothing to learn from; give it a text")
-    yield decoder.decode(b"", final=True)
 
 
 def read_text(path: Path, hint: str = "check its path") -> str:

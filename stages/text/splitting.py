@@ -8,12 +8,6 @@ from stages.errors import TextError
 from stages.text.tokenizer import Ids
 
 
-def split(ids: Ids, val_fraction: float, path: Path) -> tuple[Ids, Ids]:
-    """Cut `ids` into the first part, to train, and the last `val_fraction`, to validate; see `cut_at`."""
-    cut = cut_at(len(ids), val_fraction, path)
-    return ids[:cut], ids[cut:]
-
-
 def cut_at(count: int, val_fraction: float, path: Path, starts: Ids | None = None) -> int:
     """Give how many of `count` characters train; the rest, about `val_fraction` of them, validates.
 

@@ -10,9 +10,8 @@ import numpy as np
 from stages import files
 from stages.errors import TextError
 from stages.text.documents import Piece
-from stages.text.reading import Decoder
 
-SEPARATOR = b"\n\n"
+SEPARATOR = "\n\n"
 
 
 @dataclass(frozen=True)
@@ -29,25 +28,23 @@ def store(pieces: Iterable[Piece], path: Path) -> Stored:
     """Write documents to `path`, blank lines between them, and where each begins to documents.npy beside it.
 
     Raises:
-        TextError: where there is nothing in them, or they are not UTF-8.
+        TextError: where there is nothing in them.
     """
-    digest, decoder = hashlib.sha256(), Decoder(path)
-    characters = 0
+    digest, size, characters = hashlib.sha256(), 0, 0
     starts: list[int] = []
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         for piece in pieces:
-            content = piece.content
+            text = SEPARATOR + piece.text if piece.begins and starts else piece.text
             if piece.begins:
-                content = SEPARATOR + content if starts else content
-                starts.append(characters + (len(SEPARATOR) if starts else 0))
+                starts.append(characters + len(text) - len(piece.text))
+            content = text.encode()
             file.write(content)
             digest.update(content)
-            characters += len(decoder.decode(content))
-        characters += len(decoder.decode(b"", final=True))
+            size, characters = size + len(content), characters + len(text)
         if not characters:
             raise TextError(f"{path} would be empty: there is nothing to learn from; give it a text")
     write_starts(path, starts)
-    return Stored(digest.hexdigest(), decoder.bytes, characters, starts)
+    return Stored(digest.hexdigest(), size, characters, starts)
 
 
 def write_starts(corpus: Path, starts: list[int]) -> None:

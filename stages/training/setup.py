@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.devices import training_dtype
+from stages.errors import ModelError
 from stages.measuring.losses import spread
 from stages.models.base import LanguageModel, build, count_parameters
 from stages.models.memory import check_memory
@@ -25,6 +26,7 @@ def set_up(
     train: Tensor,
     val: Tensor,
     processes: Processes | None = None,
+    first: LanguageModel | None = None,
 ) -> tuple[LanguageModel, Trainer | None]:
     """Make a model with fresh weights by `train.seed`, count what it counts, and put its trainer together.
 
@@ -36,9 +38,11 @@ def set_up(
         train: ids to learn from, (N,), on the device that the model shall be on.
         val: ids for the curve, (M,), there too.
         processes: which of several processes this is.
+        first: a model of the same kind and sizes whose weights to begin with; what is counted is counted anew.
 
     Raises:
         WorkError: where the text cannot be counted in the memory that is free.
+        ModelError: where `first` has other sizes.
 
     Returns:
         the model, and no trainer where no gradient has anything to teach it.
@@ -46,6 +50,8 @@ def set_up(
     check_memory(model_params, len(train))
     torch.manual_seed(params.seed)
     model = build(model_params, vocabulary_size).to(train.device)
+    if first:
+        copy_weights(first, model)
     counted = model.fit(train)
     if not count_parameters(model):
         return model, None
@@ -59,6 +65,20 @@ def set_up(
     optimizers = make_optimizers(model, params, model.stream_dtype)
     windows = spread(val, model_params.block_size, params.eval_windows)
     return model, Trainer(model, batches, optimizers, windows, params, compiled(model, params, train.device), processes)
+
+
+def copy_weights(source: LanguageModel, target: LanguageModel) -> None:
+    """Copy what gradients have taught.
+
+    Raises:
+        ModelError: where the sizes differ.
+    """
+    weights, wanted = dict(source.named_parameters()), dict(target.named_parameters())
+    if {name: each.shape for name, each in weights.items()} != {name: each.shape for name, each in wanted.items()}:
+        raise ModelError(f"train.init_from has a model of other sizes ({source.params}); give `model:` the same")
+    with torch.no_grad():
+        for name, weight in wanted.items():
+            weight.copy_(weights[name])
 
 
 def compiled(model: LanguageModel, params: TrainParams, device: torch.device) -> nn.Module:

@@ -62,12 +62,9 @@ class BlockReader:
         self.text = ids[:, -self.size :] if self.text is None else torch.cat((self.text, ids), dim=1)
         if self.text.shape[1] > self.size:
             self.text, self.cache = self.text[:, -max(1, self.size // 2) :], Cache(self.size)
-        if not self.cached:
-            return self._last(self.model(self.text))
-        new = self.text[:, self.cache.past :]
-        logits = self.model(new, self.cache)
-        self.cache.past = self.text.shape[1]
-        return self._last(logits)
-
-    def _last(self, logits: Tensor) -> Tensor:
+        if self.cached:
+            logits: Tensor = self.model(self.text[:, self.cache.past :], self.cache)
+            self.cache.past = self.text.shape[1]
+        else:
+            logits = self.model(self.text)
         return logits[:, -1]

@@ -39,6 +39,11 @@ def test_differences_below_two_standard_errors_are_marked():
     assert shown.index.tolist() == ["val_loss"]  # the other is the same everywhere
 
 
+def test_a_mean_of_seeds_comes_with_its_standard_error():
+    note = compare(SEEDS).notes[0]
+    assert "a and 1 more: mean of 2 runs, val_loss 1.1000 ± 0.1000" in note  # deviation 0.1414, of two
+
+
 def test_without_seeds_nothing_is_called_chance():
     compared = compare([SEEDS[0], SEEDS[2]])
     assert compared.shown_metrics().loc["val_loss"].tolist() == ["1", "1.1500 (+0.1500)"]

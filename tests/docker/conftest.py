@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import make_text
 from tests.import_graph import ROOT
+from tests.small_project import copy_work_tree
 
 # A machine may have a newer client as well, for engines newer than the one that its distribution runs.
 CLIENT = os.environ.get("DOCKER") or shutil.which("docker", path="/usr/bin") or shutil.which("docker") or "docker"
@@ -100,16 +101,7 @@ def image(engine: None) -> str:
 def fresh(image: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Give a clone of what is here with a small text and model, committed, that belongs to USER; not to be changed."""
     project = Project(tmp_path_factory.mktemp("docker") / "fresh")
-    names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\0")
-    for name in filter(lambda each: (ROOT / each).is_file(), names):
-        (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, project.folder / name)
+    copy_work_tree(project.folder)
     project.set(**SMALL)
     (project.folder / "data/own/words.txt").write_text(make_text(4000))
     subprocess.run(["git", "init", "-q"], cwd=project.folder, check=True)

@@ -21,6 +21,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.readme import blocks
+from tests.small_project import copy_work_tree
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(300)]  # a shared machine may be several times slower
 
@@ -113,23 +114,12 @@ def surroundings(home: Path) -> dict[str, str]:
     return kept | changed
 
 
-def working_tree() -> list[str]:
-    """Name the files that a commit of everything here would hold, but for texts of whoever works here."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    own = re.compile(r"data/own/.*\.txt")
-    return [name for name in names if (ROOT / name).is_file() and not own.fullmatch(name)]
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Make a clone of what is here, run it small, and commit; not to be changed."""
     base = tmp_path_factory.mktemp("pipeline")
     project = Project(base / "finished", surroundings(base))
-    for name in working_tree():
-        target = project.folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, target)
+    copy_work_tree(project.folder)
     (project.folder / OWN).write_text(TEXT)
     project.set(SMALL)
     project.run("git", "init", "--quiet")

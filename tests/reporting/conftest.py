@@ -4,28 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from ruamel.yaml import YAML
 
-from stages.cli import folio
 from tests.conftest import make_text
-from tests.import_graph import ROOT
+from tests.small_project import run, set_params
 
-SMALL = {
-    "compute": {"threads": 1},
-    "model": {"block_size": 32, "n_layer": 2, "n_head": 2, "n_embd": 16, "window": 8, "order": 4, "folds": 3},
-    "train": {"max_steps": 30, "batch_size": 4, "eval_every": 10, "log_every": 10},
-    "evaluate": {"batch_size": 16, "short_block": 8},
-    "sample": {"count": 2, "length": 60, "prompt": "the "},
+SMALL: dict[str, dict[str, object]] = {
+    "model": {"n_layer": 2},
+    "sample": {"length": 60},
     "report": {"characters": 200, "statistics": 500},
 }
 AWKWARD = "</script> <b>&amp; \"é'€ $x$ 😀 \\n\t| --- sample 1 ---\n"
-
-
-def run(*words: str) -> str:
-    result = CliRunner().invoke(folio, words)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def describe(requested: str = "own") -> None:
@@ -44,11 +32,7 @@ def make_project(text: str, **sections: dict[str, object]) -> None:
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/corpus.txt").write_text(text)
     describe()
-    document = YAML().load(ROOT / "params.yaml")
-    for changes in (SMALL, sections):
-        for section, values in changes.items():
-            document[section].update(values)
-    YAML().dump(document, Path("params.yaml"))
+    set_params(**{name: SMALL.get(name, {}) | sections.get(name, {}) for name in SMALL | sections})
     for stage in ("tokenize", "train", "evaluate"):
         run(stage)
     run("sample", "--output", "reports/samples.txt")

@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 
 from stages.cli import folio
 from tests.conftest import make_text
-from tests.reporting.conftest import describe, make_project, run
+from tests.reporting.conftest import describe, make_project
+from tests.small_project import run
 
 
 class Reader(HTMLParser):

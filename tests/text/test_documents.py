@@ -67,7 +67,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("ending", PACKERS)
 def test_every_text_file_is_a_document_in_the_order_of_paths(own: Path, ending: str, monkeypatch):
     pack = PACKERS[ending]
-    monkeypatch.setattr("stages.text.documents.PIECE", 5)  # pieces cut characters and words
+    monkeypatch.setattr("stages.text.reading.PIECE", 5)  # pieces cut characters and words
     (own / "b").mkdir()
     (own / f"b/second.txt{ending}").write_bytes(pack(b"two"))
     (own / f"first.txt{ending}").write_bytes(pack("ein – Ähre".encode()))

@@ -1,0 +1,76 @@
+"""What ends a training before its last step, and what a training may begin with."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.faults.conftest import Project
+from tests.faults.test_processes import trained
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(200)]
+
+
+def test_a_run_may_end_by_time_and_its_rate_falls_until_then(make_project: Callable[..., Project]):
+    project = make_project(train={"max_steps": 1_000_000, "max_seconds": 3.0, "eval_every": 20})
+    start = time.monotonic()
+    assert project.run()[0] == 0
+    assert time.monotonic() - start < 30
+    table = np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)
+    steps = trained(project)["steps"]
+    assert steps == table[-1, 0] < 1_000_000
+    assert table[-1, 4] < 0.2 * table[0, 4]
+
+
+def test_a_run_ends_early_and_keeps_its_best_weights(make_project: Callable[..., Project]):
+    project = make_project(
+        model={"kind": "gpt", "prior": "none"},
+        train={"max_steps": 5000, "lr": 0.3, "lr_head": 0.3, "eval_every": 10, "patience": 5, "keep": "best"},
+    )
+    assert project.run()[0] == 0
+    losses = np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)[:, 3]
+    assert len(losses) < 500
+    assert losses.argmin() == len(losses) - 6
+    assert project.run("evaluate")[0] == 0
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())
+    assert metrics["val_loss"] < losses[-1]
+
+
+def test_a_finished_model_is_gone_on_with_and_another_vocabulary_is_refused(make_project: Callable[..., Project]):
+    model: dict[str, object] = {"kind": "gpt", "prior": "none"}
+    project = make_project(model=model)
+    assert project.run()[0] == 0
+    before = np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)
+    shutil.copytree(project.folder / "models", project.folder / "first")
+    project.set(model=model, train={"init_from": "first", "max_steps": 50, "lr": 0.001, "sample_every": 20})
+    code, said = project.run()
+    assert code == 0, said
+    assert said.count("writes:") == 2
+    assert np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)[3] < before[0, 3]
+
+    (project.folder / "data/raw/corpus.txt").write_text("the king and the queen " * 300)
+    assert project.run("encode")[0] == 0
+    code, said = project.run()
+    assert code == 2
+    assert "another vocabulary" in said
+    vocabulary: dict[str, object] = {"vocabulary": "first/tokenizer.json"}
+    project.set(model=model, train={"init_from": "first", "max_steps": 20}, tokenize=vocabulary)
+    assert project.run("encode")[0] == 0
+    assert project.run()[0] == 0
+    (project.folder / "data/raw/corpus.txt").write_text("the king and the queen? " * 300)
+    code, said = project.run("encode")
+    assert code == 2
+    assert "unknown character '?'" in said
+
+
+def test_other_sizes_are_refused(make_project: Callable[..., Project]):
+    project = make_project()
+    assert project.run()[0] == 0
+    shutil.copytree(project.folder / "models", project.folder / "first")
+    project.set(model={"n_embd": 32}, train={"init_from": "first"})
+    code, said = project.run()
+    assert code == 2
+    assert "a model of other sizes" in said

@@ -1,0 +1,48 @@
+"""What tests of several stages share: small parameters, commands that must succeed, copies of the work tree."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from ruamel.yaml import YAML
+
+from stages.cli import folio
+from tests.import_graph import ROOT
+
+SMALL: dict[str, dict[str, object]] = {
+    "compute": {"threads": 1},
+    "model": {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16, "window": 8, "order": 4, "folds": 3},
+    "train": {"max_steps": 30, "batch_size": 4, "eval_every": 10, "log_every": 10},
+    "evaluate": {"batch_size": 16, "short_block": 8},
+    "sample": {"count": 2, "length": 30, "prompt": "the "},
+}
+
+
+def set_params(**sections: dict[str, object]) -> None:
+    """Write params.yaml into the working directory: the repository's, made small, with some keys changed."""
+    document = YAML().load(ROOT / "params.yaml")
+    for changes in (SMALL, sections):
+        for section, values in changes.items():
+            document[section].update(values)
+    YAML().dump(document, Path("params.yaml"))
+
+
+def run(*words: str, fails: int = 0) -> Result:
+    """Run a command of Folio's in this process."""
+    result = CliRunner().invoke(folio, words)
+    assert result.exit_code == fails, result.output
+    return result
+
+
+def copy_work_tree(folder: Path) -> None:
+    """Copy the files that a commit of everything here would hold, but for texts of whoever works here."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    own = re.compile(r"data/own/.*\.txt")
+    for name in names:
+        if (ROOT / name).is_file() and not own.fullmatch(name):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
