@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.devices import prepare
 from stages.params.compute import ComputeParams
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.kinds import load_tokenizer
 from stages.text.tokens import load_tokens
 
 
@@ -28,7 +28,7 @@ def read_inputs() -> Inputs:
     """Read them from the work tree, and pin the threads."""
     document = YAML(typ="safe").load(Path("params.yaml"))
     compute = ComputeParams.model_validate(document["compute"])
-    tokenizer = CharTokenizer.load(Path("data/tokens/tokenizer.json"))
+    tokenizer = load_tokenizer(Path("data/tokens/tokenizer.json"))
     device = prepare(compute)
     train, val = (part.to(device) for part in load_tokens(Path("data/tokens"), tokenizer))
     return Inputs(document, compute, len(tokenizer), train, val)

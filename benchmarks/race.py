@@ -7,7 +7,6 @@ benchmarks/race.md and benchmarks/race.svg. Needs tokens (`dvc repro tokenize`) 
 """
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,12 +22,13 @@ from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
 from stages.devices import prepare
+from stages.logs import peak_memory
 from stages.measuring.losses import blockwise, measure, sliding
 from stages.models.base import LanguageModel
 from stages.params.compute import ComputeParams
 from stages.params.model import ModelParams
 from stages.params.train import TrainParams
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.kinds import load_tokenizer
 from stages.text.tokens import load_tokens
 from stages.training.loop import Trainer
 from stages.training.setup import set_up
@@ -67,7 +67,7 @@ def contend(contender: str, seed: int, before: float) -> dict[str, Any]:
         changes = YAML(typ="safe").load(FOLDER / "no_prior.yaml")
         document = {name: {**section, **changes.get(name, {})} for name, section in document.items()}
     compute = ComputeParams.model_validate(document["compute"])
-    tokenizer = CharTokenizer.load(Path("data/tokens/tokenizer.json"))
+    tokenizer = load_tokenizer(Path("data/tokens/tokenizer.json"))
     train, val = load_tokens(Path("data/tokens"), tokenizer)
     device = prepare(compute)
     torch.manual_seed(seed)
@@ -85,8 +85,7 @@ def contend(contender: str, seed: int, before: float) -> dict[str, Any]:
         steps, every = folio_steps(trainer), 50
     curve = [clock.measure(model, val) for step in steps if step % every == 0 or step in (1, 10, 25)]
     slid = measure(model, sliding(val, model.params.block_size, model.params.block_size // 2, 4)).loss
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"contender": contender, "seed": seed, "curve": curve, "sliding": slid, "memory": memory}
+    return {"contender": contender, "seed": seed, "curve": curve, "sliding": slid, "memory": peak_memory()}
 
 
 def folio_steps(trainer: Trainer) -> Iterator[int]:

@@ -22,18 +22,20 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
-SIZES = (1, 10, 200)
+KINDS, SIZES = ("char", "byte", "bpe"), (1, 10, 200)
 STEPS, RUNS = (20, 60), 3
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-def tokenize(megabytes: int, lines: list[str]) -> dict[str, str]:
+def tokenize(kind: str, megabytes: int, lines: list[str]) -> dict[str, str]:
     """Mix a text of so many megabytes, and tokenize it in a process of its own."""
     draw = random.Random(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "data/raw").mkdir(parents=True)
-        (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+        document = YAML().load(ROOT / "params.yaml")
+        document["tokenize"]["kind"] = kind
+        YAML().dump(document, folder / "params.yaml")
         with (folder / "data/raw/corpus.txt").open("w") as file:
             while file.tell() < megabytes * 1_000_000:
                 file.write("".join(draw.choices(lines, k=1000)))
@@ -45,6 +47,7 @@ def tokenize(megabytes: int, lines: list[str]) -> dict[str, str]:
     assert found, done.stderr
     seconds = max(float(found[1]), 0.05)
     return {
+        "kind": kind,
         "text, MB": str(megabytes),
         "seconds": found[1],
         "MB a second": f"{megabytes / seconds:.0f}",
@@ -54,27 +57,26 @@ def tokenize(megabytes: int, lines: list[str]) -> dict[str, str]:
 
 
 COUNT = """
-import resource, sys
+import sys
 import torch
 from pathlib import Path
+from stages.logs import peak_memory
 from stages.models.kneser_ney import Model
 from stages.params.base import read_section
 from stages.params.model import ModelParams
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from stages.training.crossfit import CrossFitted
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 text, order = Path(sys.argv[1]).read_text(), int(sys.argv[2])
 params = read_section(Path(sys.argv[3]), "model", ModelParams).model_copy(update={"order": order})
 tokenizer = CharTokenizer.of(text)
 ids = torch.from_numpy(tokenizer.encode(text))
-before = peak()
+before = peak_memory()
 levels = Model(params, len(tokenizer)).fit(ids)
-counted = peak()
+counted = peak_memory()
 CrossFitted(levels, len(tokenizer), params.folds, params.recent)
-print((counted - before) / len(text), (peak() - before) / len(text))
+for value in (counted, peak_memory()):
+    print((value - before) * 2**20 / len(text))
 """
 
 
@@ -116,7 +118,7 @@ def step_seconds(threads: int, processes: int) -> float:
 def main() -> None:
     """Print and write the tables."""
     corpus = (ROOT / "data/raw/corpus.txt").read_text(encoding="utf-8")
-    texts = pd.DataFrame([tokenize(size, corpus.splitlines(keepends=True)) for size in SIZES])
+    texts = pd.DataFrame([tokenize(kind, size, corpus.splitlines(keepends=True)) for kind in KINDS for size in SIZES])
     library = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
     mixed = corpus + "".join(path.read_text(encoding="utf-8") for path in library)
     counts = pd.DataFrame([count(size, order, mixed) for size, order in ((1, 7), (4, 7), (4, 4))])

@@ -24,7 +24,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from stages.models.base import LanguageModel, build
 from stages.params.model import ModelParams
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.kinds import load_tokenizer
 from stages.text.tokens import load_tokens
 from stages.writing.choosing import Choice
 from stages.writing.generate import generate
@@ -123,7 +123,7 @@ def peer_writer(vocabulary_size: int) -> Callable[[int], Any]:
 def main() -> None:
     """Print and write the table."""
     document = YAML(typ="safe").load(Path("params.yaml"))["model"]
-    tokenizer = CharTokenizer.load(Path("data/tokens/tokenizer.json"))
+    tokenizer = load_tokenizer(Path("data/tokens/tokenizer.json"))
     train, _ = load_tokens(Path("data/tokens"), tokenizer)
     contenders: dict[str, Callable[[int], Any]] = {"GPT-2 of transformers, 4 x 128": peer_writer(len(tokenizer))}
     for name, changes in {

@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import click
 
 from stages.errors import FolioError
-from stages.logs import level, log
+from stages.logs import level, log, peak_memory
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -46,8 +45,7 @@ class StageCommand(click.Command):
         start = time.monotonic()
         try:
             result = super().invoke(ctx)
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            log.debug("took %.1f s and %.0f MB of memory at most", time.monotonic() - start, memory)
+            log.debug("took %.1f s and %.0f MB of memory at most", time.monotonic() - start, peak_memory())
             return result
         except FolioError as error:
             raise Reported(str(error), error.exit_code) from error

@@ -10,14 +10,21 @@ import click
 import numpy as np
 
 from stages.command import StageCommand, corpus_option, output_folder_option, params_option
+from stages.errors import ParameterError
 from stages.logs import log, progress_bar, start_log
 from stages.params.base import read_section
 from stages.params.encode import TokenizeParams
 from stages.text.reading import DOWNLOAD, read_pieces
-from stages.text.splitting import cut_at
+from stages.text.splitting import cut_at, split_at
 from stages.text.storing import starts_path
-from stages.text.tokenizer import CharTokenizer, Ids
+from stages.text.tokenizers.base import Ids, Tokenizer
+from stages.text.tokenizers.bpe import BpeTokenizer
+from stages.text.tokenizers.byte import ByteTokenizer
+from stages.text.tokenizers.char import CharTokenizer
+from stages.text.tokenizers.kinds import load_tokenizer
 from stages.text.writing import write_tokens
+
+LEARNED = 50_000_000  # characters of the training part that a bpe vocabulary is learned from
 
 
 @click.command(name="tokenize", cls=StageCommand)
@@ -25,10 +32,11 @@ from stages.text.writing import write_tokens
 @corpus_option
 @output_folder_option("--tokens", "tokens", "data/tokens", "The folder for the tensors and the vocabulary.")
 def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
-    """Turn the text into tensors of character ids and a vocabulary.
+    """Turn the text into tensors of ids and a vocabulary: of characters, of bytes, or of pieces of words.
 
-    The vocabulary comes from the whole text, sorted by code point; the last part of the text validates, from the
-    beginning of a document on where there are several. The text is read twice, in pieces: its size does not matter.
+    Characters are those of the whole text, sorted by code point; pieces of words are learned from the part that trains.
+    The last part of the text validates, from the beginning of a document on where there are several. The text is read
+    twice or more, in pieces: its size does not matter.
 
     Example: folio tokenize --corpus data/raw/corpus.txt --tokens data/tokens
     """
@@ -36,29 +44,54 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
     params = read_section(params_path, "tokenize", TokenizeParams)
     size = corpus_path.stat().st_size if corpus_path.exists() else 0
     with progress_bar() as progress:
-        watched = progress.add_task("tokenize", total=2 * size, note="")
+        watched = progress.add_task("tokenize", total=(3 if params.kind == "bpe" else 2) * size, note="")
 
         def pieces() -> Iterator[str]:
             for piece in read_pieces(corpus_path, DOWNLOAD):
                 yield piece
                 progress.advance(watched, len(piece))
 
-        tokenizer, count = CharTokenizer.of_pieces(pieces())  # counts the characters as well
-        if params.vocabulary:
-            tokenizer = CharTokenizer.load(Path(params.vocabulary))
-        train = cut_at(count, params.val_fraction, corpus_path, document_starts(corpus_path))
-        write_tokens(tokens, encoded(pieces(), tokenizer), train, count - train, tokenizer)
+        tokenizer, count = first_pass(pieces(), params)
+        cut = cut_at(count, params.val_fraction, corpus_path, document_starts(corpus_path))
+        if tokenizer is None:
+            tokenizer = BpeTokenizer.of_pieces(spread(split_at(pieces(), cut)[0], cut), params.vocabulary_size)
+        first, second = split_at(pieces(), cut)
+        ids = tokenizer.encode_pieces(first), tokenizer.encode_pieces(second, cut)
+        train, val = write_tokens(tokens, *ids, tokenizer)
     tokenizer.save(tokens / "tokenizer.json")
-    log.info("%s: %d to train and %d to validate, vocabulary of %d", tokens, train, count - train, len(tokenizer))
+    log.info(
+        "%s: %d to train and %d to validate, vocabulary of %d %ss",
+        *(tokens, train, val, len(tokenizer), tokenizer.unit),
+    )
     log.info("next: folio train")
 
 
-def encoded(pieces: Iterable[str], tokenizer: CharTokenizer) -> Iterator[Ids]:
-    """Give the ids of a text in pieces."""
-    start = 0
+def first_pass(pieces: Iterable[str], params: TokenizeParams) -> tuple[Tokenizer | None, int]:
+    """Give the tokenizer, but for one that is learned from a part of the text, and count the characters.
+
+    Raises:
+        ParameterError: where `tokenize.vocabulary` is of another kind.
+    """
+    tokenizer: Tokenizer | None
+    if params.vocabulary:
+        tokenizer, count = load_tokenizer(Path(params.vocabulary)), sum(map(len, pieces))
+        if tokenizer.kind != params.kind:
+            raise ParameterError(
+                f"tokenize.vocabulary, {params.vocabulary}, is of kind '{tokenizer.kind}', and tokenize.kind is "
+                f"'{params.kind}'; set tokenize.kind: {tokenizer.kind}"
+            )
+    elif params.kind == "char":
+        tokenizer, count = CharTokenizer.of_pieces(pieces, params.min_count)
+    else:
+        tokenizer, count = ByteTokenizer() if params.kind == "byte" else None, sum(map(len, pieces))
+    return tokenizer, count
+
+
+def spread(pieces: Iterable[str], count: int) -> Iterator[str]:
+    """Give a text of `count` characters, or, where it has more than LEARNED, that many from all over it."""
+    share = min(1.0, LEARNED / count)
     for piece in pieces:
-        yield tokenizer.encode(piece, start)
-        start += len(piece)
+        yield piece[: round(share * len(piece))]
 
 
 def document_starts(corpus: Path) -> Ids | None:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import click
+import torch
 from torch import Tensor
 
 from stages import files
@@ -11,7 +12,7 @@ from stages.command import StageCommand, model_option, output_file_option, param
 from stages.devices import prepare
 from stages.errors import ParameterError
 from stages.logs import log, start_log
-from stages.measuring.copying import copied
+from stages.measuring.copying import Known, copied
 from stages.measuring.counting import bigram_loss, uniform_loss, unigram_loss
 from stages.measuring.losses import Measured, blockwise, measure, sliding
 from stages.measuring.tables import write_tsv
@@ -20,11 +21,12 @@ from stages.models.store import Saved, load
 from stages.params.base import read_section
 from stages.params.compute import ComputeParams
 from stages.params.evaluate import EvaluateParams
+from stages.text.tokenizers.base import Tokenizer
 from stages.text.tokens import load_tokens
 from stages.writing.choosing import Choice
 from stages.writing.generate import generate
 
-COUNTED = 20_000_000  # characters of the training text that plain counting sees: some 2 GB at order 7
+COUNTED = 20_000_000  # tokens of the training text that plain counting sees: some 2 GB at order 7
 COPY_SAMPLES, COPY_LENGTH = 16, 512
 
 
@@ -47,7 +49,8 @@ def command(
 ) -> None:
     """Measure the model on the whole validation split, in windows of its block size, beside plain counting.
 
-    Losses are in nats per character; a window sees nothing before it. Counting sees the first 20 million characters.
+    Losses are in nats per token, a character or what tokenize.kind says, and per character and byte as well; a window
+    sees nothing before it. Counting sees the first 20 million tokens.
 
     Example: folio evaluate --model models --metrics reports/metrics.json
     """
@@ -62,7 +65,7 @@ def command(
     block_size = saved.model.params.block_size
     on_val = measure(saved.model, blockwise(val, block_size, params.batch_size))
     on_train = measure(saved.model, blockwise(train[: len(val)], block_size, params.batch_size))
-    figures = summarize(saved, on_val, on_train)
+    figures = summarize(saved, on_val, on_train, val)
     short = min(params.short_block, block_size)
     in_short_blocks = measure(saved.model, blockwise(val, short, params.batch_size * block_size // short))
     figures["short_block_val_loss"] = round(in_short_blocks.loss, 6)
@@ -73,20 +76,24 @@ def command(
     figures |= copy_figures(saved, train, val)
     files.write_json(metrics, figures)
     rows = zip(range(1, len(on_val.counts) + 1), on_val.by_position.tolist(), on_val.counts.tolist(), strict=True)
-    write_tsv(by_position, ("position", "val_loss", "characters"), (row for row in rows if row[2]))
+    write_tsv(by_position, ("position", "val_loss", "tokens"), (row for row in rows if row[2]))
     bins = on_val.calibration
     rows = zip(bins.confidence.tolist(), bins.accuracy.tolist(), bins.counts.long().tolist(), strict=True)
-    write_tsv(calibration, ("confidence", "accuracy", "characters"), (row for row in rows if row[2]))
+    write_tsv(calibration, ("confidence", "accuracy", "tokens"), (row for row in rows if row[2]))
     log.info("%s: val_loss %.4f; counting pairs gives %.4f", metrics, on_val.loss, figures["bigram_val_loss"])
     log.info("next: folio sample, folio report, folio compare HEAD workspace")
 
 
-def summarize(saved: Saved, on_val: Measured, on_train: Measured) -> dict[str, float | int]:
+def summarize(saved: Saved, on_val: Measured, on_train: Measured, val: Tensor) -> dict[str, float | int]:
     """Give the model's own figures."""
+    per_character, per_byte = per_text(on_val.loss, val, saved.tokenizer)
     return {
         "val_loss": round(on_val.loss, 6),
         "train_loss": round(on_train.loss, 6),
-        "val_bits_per_character": round(on_val.loss / math.log(2), 6),
+        "val_loss_per_character": round(per_character, 6),
+        "val_loss_per_byte": round(per_byte, 6),
+        "val_bits_per_character": round(per_character / math.log(2), 6),
+        "val_bits_per_byte": round(per_byte / math.log(2), 6),
         "val_perplexity": round(math.exp(on_val.loss), 6),
         "val_accuracy": round(on_val.accuracy, 6),
         "generalization_gap": round(on_val.loss - on_train.loss, 6),
@@ -94,6 +101,13 @@ def summarize(saved: Saved, on_val: Measured, on_train: Measured) -> dict[str, f
         "parameters": count_parameters(saved.model),
         "tokens_seen": saved.training["tokens_seen"],
     }
+
+
+def per_text(loss: float, val: Tensor, tokenizer: Tokenizer) -> tuple[float, float]:
+    """Give a loss per token as a loss per character and per byte of what was predicted, all but the first token."""
+    times = torch.bincount(val[1:].cpu().int(), minlength=len(tokenizer)).numpy()
+    characters, size = (int(times @ each) for each in tokenizer.lengths())
+    return loss * (len(val) - 1) / max(1, characters), loss * (len(val) - 1) / size
 
 
 def sliding_loss(model: LanguageModel, val: Tensor, params: EvaluateParams) -> float:
@@ -125,8 +139,9 @@ def copy_figures(saved: Saved, train: Tensor, val: Tensor) -> dict[str, float | 
     """
     start = val[:1].long().expand(COPY_SAMPLES, 1)
     written = generate(saved.model, start, COPY_LENGTH, Choice(), list(range(COPY_SAMPLES))).cpu().numpy()
-    known = train.cpu().numpy()
-    of_model, of_val = copied(list(written), known), copied([val[: written.size].cpu().numpy()], known)
+    decode, known = saved.tokenizer.decode, Known(train.cpu().numpy(), saved.tokenizer)
+    of_model = copied([decode(each)[:COPY_LENGTH] for each in written], known)
+    of_val = copied([decode(val[: written.size].cpu().numpy())[: written.size]], known)
     return {
         "copied_share": round(of_model.share, 6),
         "longest_copy": of_model.longest,

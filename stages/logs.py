@@ -1,6 +1,7 @@
 """Where a stage says what it does: standard error for people, logs/<stage>.log for later, never a hashed file."""
 
 import logging
+import resource
 from pathlib import Path
 
 from rich.console import Console
@@ -48,6 +49,17 @@ def progress_bar() -> Progress:
     note = TextColumn("{task.fields[note]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), note, TimeElapsedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown)
+
+
+def peak_memory() -> float:
+    """Give the largest resident memory of this process so far, in MB.
+
+    Linux counts to `ru_maxrss` what the process that started this one held; VmHWM is this one's own.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="ascii", errors="replace").splitlines() if status.exists() else []
+    own = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return (own[0] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024
 
 
 def _add(handler: logging.Handler, layout: str) -> None:

@@ -90,6 +90,7 @@ def command(
         samples=marked(split_samples(read_text(samples, "`dvc repro sample` makes it")), train, saved.tokenizer),
         attention=attention,
         attended=attended,
+        unit=saved.tokenizer.unit,
     )
     drawn = pictures(it)
     for name, (svg, _) in drawn.items():

@@ -38,7 +38,7 @@ FEW = 8  # samples side by side
     help="A file with what to go on from; - for standard input.",
 )
 @click.option("--count", type=int, help="How many samples, instead of sample.count.")
-@click.option("--length", type=int, help="Characters a sample, instead of sample.length.")
+@click.option("--length", type=int, help="Tokens (characters, by default) a sample, instead of sample.length.")
 @click.option("--temperature", type=float, help="0: the likeliest character; 1: as the model believes; above: wilder.")
 @click.option("--top-k", type=int, help="Draw among so many of the likeliest characters; 0: among all.")
 @click.option("--top-p", type=float, help="Draw among the likeliest that hold this much probability together.")
@@ -100,7 +100,7 @@ def command(
         click.echo(shown)
     else:
         files.write_text(output, shown + "\n")
-        log.info("%s holds %d samples of %d characters", output, params.count, params.length)
+        log.info("%s holds %d samples of %d %ss", output, params.count, params.length, writer.tokenizer.unit)
         log.info("next: folio report, folio sample --interactive")
 
 

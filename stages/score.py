@@ -3,17 +3,21 @@
 import json
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
+from torch import Tensor
 
 from stages.command import StageCommand, model_option, output_file_option
 from stages.logs import log, start_log
 from stages.measuring.tables import write_tsv
 from stages.models.store import load
 from stages.text.reading import read_text
+from stages.text.tokenizers.base import Tokenizer
 from stages.writing.prompts import known_text, unknown_option
 from stages.writing.writer import Writer
 
@@ -22,7 +26,7 @@ from stages.writing.writer import Writer
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @model_option
 @output_file_option(
-    "--table", "table", None, "A file for a row of each character: position, code point, bits, probability."
+    "--table", "table", None, "A file for a row of each token: its first character's position, text, bits, probability."
 )
 @click.option("--device", default="cpu", show_default=True, help="Where to work it out: cpu, cuda or mps.")
 @unknown_option
@@ -35,27 +39,38 @@ def command(
     unknown: Any,  # noqa: ANN401 - one of `Unknown`, as click checked
     as_json: bool,
 ) -> None:
-    """Give the bits per character that a model needs for the text in FILE; the first character is not predicted.
+    """Give the bits per character that a model needs for the text in FILE; its first token is not predicted.
 
-    FILE may be - for standard input. Each character has at least half a block before it, but for the first ones.
+    FILE may be - for standard input. A token is a character, or what tokenize.kind says. Each has at least half a block
+    before it, but for the first ones.
 
     Example: folio score data/raw/corpus.txt --table bits.tsv
     """
     start_log("score")
     writer = Writer(load(model_folder), torch.device(device))
     text = known_text(sys.stdin.read() if str(file) == "-" else read_text(file), writer.tokenizer, unknown)
-    bits = writer.bits(text)
+    ids, bits = writer.bits(text)
+    characters, size = (int(each[ids[1:]].sum()) for each in writer.tokenizer.lengths())
+    total = float(bits.sum())
     figures = {
-        "characters": len(text) - 1,
-        "bits_per_character": float(bits.mean()),
-        "nats_per_character": float(bits.mean()) * math.log(2),
-        "perplexity": 2 ** float(bits.mean()),
+        "characters": characters,
+        "bits_per_character": total / max(1, characters),
+        "bits_per_byte": total / size,
+        "nats_per_character": total / max(1, characters) * math.log(2),
+        "perplexity": 2 ** (total / len(bits)),
     }
     if table:
-        rows = zip(range(1, len(text)), map(ord, text[1:]), bits.tolist(), (2**-bits).tolist(), strict=True)
-        write_tsv(table, ("position", "code_point", "bits", "probability"), rows)
-        log.info("%s holds a row of each character", table)
+        write_tsv(table, ("position", "text", "bits", "probability"), rows(ids, bits, writer.tokenizer))
+        log.info("%s holds a row of each %s", table, writer.tokenizer.unit)
     click.echo(json.dumps(figures) if as_json else "\n".join(f"{name}: {value:.6g}" for name, value in figures.items()))
+
+
+def rows(ids: Tensor, bits: Tensor, tokenizer: Tokenizer) -> Iterator[tuple[int, str, float, float]]:
+    """Give each token but the first: where in the text it begins, what it is (escaped), its bits and probability."""
+    characters, _ = tokenizer.lengths()
+    starts = np.cumsum(characters[ids[:-1]]).tolist()
+    texts = [tokenizer.shown(each).encode("unicode_escape").decode() for each in ids[1:].tolist()]
+    yield from zip(starts, texts, bits.tolist(), (2**-bits).tolist(), strict=True)
 
 
 if __name__ == "__main__":

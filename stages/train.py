@@ -22,7 +22,8 @@ from stages.params.base import read_section
 from stages.params.compute import ComputeParams
 from stages.params.model import ModelParams
 from stages.params.train import TrainParams
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.base import Tokenizer
+from stages.text.tokenizers.kinds import load_tokenizer
 from stages.text.tokens import check_length, load_tokens
 from stages.training.loop import COLUMNS, Trainer
 from stages.training.processes import Processes, launch
@@ -54,7 +55,7 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
     compute = read_section(params_path, "compute", ComputeParams)
     model_params = read_section(params_path, "model", ModelParams)
     params = read_section(params_path, "train", TrainParams)
-    tokenizer = CharTokenizer.load(tokens / "tokenizer.json")
+    tokenizer = load_tokenizer(tokens / "tokenizer.json")
     train, val = load_tokens(tokens, tokenizer)
     check_length(train, val, model_params.block_size)
     if params.processes > 1 and processes.count == 1:
@@ -103,22 +104,23 @@ def given(params: Path, tokens: Path, model: Path, curve: Path) -> list[str]:
     return ["--params", str(params), "--tokens", str(tokens), "--model", str(model), "--curve", str(curve)]
 
 
-def first_weights(saved: Saved, tokenizer: CharTokenizer) -> LanguageModel:
+def first_weights(saved: Saved, tokenizer: Tokenizer) -> LanguageModel:
     """Give the finished model to begin with.
 
     Raises:
         ModelError: where its vocabulary is another.
     """
-    if saved.tokenizer.characters != tokenizer.characters:
-        theirs, ours = set(saved.tokenizer.characters), set(tokenizer.characters)
+    if saved.tokenizer.sum != tokenizer.sum:
+        theirs, ours = ({each.shown(index) for index in range(len(each))} for each in (saved.tokenizer, tokenizer))
         raise ModelError(
-            f"train.init_from has another vocabulary ({len(theirs)} characters; {len(ours - theirs)} of this text's "
-            f"are not in it, {len(theirs - ours)} of its are not here); set tokenize.vocabulary to its tokenizer.json"
+            f"train.init_from has another vocabulary (kind {saved.tokenizer.kind}, {len(theirs)} of them, here "
+            f"{tokenizer.kind}; {len(ours - theirs)} of this text's are not in it, {len(theirs - ours)} of its are not "
+            f"here); set tokenize.vocabulary to its tokenizer.json"
         )
     return saved.model
 
 
-def say_sample(trainer: Trainer, tokenizer: CharTokenizer) -> None:
+def say_sample(trainer: Trainer, tokenizer: Tokenizer) -> None:
     """Log what the model writes now; nothing of training changes by it."""
     start = trainer.batches.tokens[:1].long()[None]
     trainer.model.eval()
@@ -127,7 +129,7 @@ def say_sample(trainer: Trainer, tokenizer: CharTokenizer) -> None:
     log.info("step %d writes: %r", trainer.step, tokenizer.decode(ids[0].cpu()))
 
 
-def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: CharTokenizer) -> None:
+def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: Tokenizer) -> None:
     """Train, from the last state if there is one, saving it now and then and when a signal comes.
 
     Raises:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stages.params.model import ModelParams
 from stages.params.train import TrainParams
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from tests.import_graph import ROOT
 
 MIRROR = Path(os.environ.get("FOLIO_MIRROR", ROOT / "../shared")) / "tinyshakespeare/input.txt"

@@ -1,12 +1,17 @@
 """tokenize, train, evaluate and sample, one after the other, in a folder of their own."""
 
+import csv
 import json
+import math
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from stages.text.tokenizers.kinds import load_tokenizer
 from tests.conftest import make_text
+from tests.reporting.conftest import describe
 from tests.small_project import run, set_params
 
 
@@ -86,11 +91,13 @@ def test_every_kind_trains_evaluates_and_writes(project, model):
     assert metrics["short_block_val_loss"] >= metrics["val_loss"] - 0.01
     assert metrics["unigram_val_loss"] > metrics["bigram_val_loss"] > metrics["kneser_ney_val_loss"]
     assert set(metrics) == {
-        "val_loss", "train_loss", "val_bits_per_character", "val_perplexity", "val_accuracy", "parameters",
+        "val_loss", "val_loss_per_character", "val_loss_per_byte", "val_bits_per_byte",
+        "train_loss", "val_bits_per_character", "val_perplexity", "val_accuracy", "parameters",
         "tokens_seen", "sliding_val_loss", "uniform_val_loss", "unigram_val_loss", "bigram_val_loss",
         "kneser_ney_val_loss", "short_block_val_loss", "generalization_gap",
             "calibration_error", "copied_share", "longest_copy", "val_copied_share",
     }  # fmt: skip
+    assert metrics["val_loss_per_byte"] == metrics["val_loss_per_character"] == metrics["val_loss"]  # plain letters
     run("sample", "--output", "reports/samples.txt")
     page = Path("reports/samples.txt").read_text()
     assert page.count("--- sample") == 2
@@ -99,6 +106,46 @@ def test_every_kind_trains_evaluates_and_writes(project, model):
     assert curve[0] == "step\ttokens\ttrain_loss\tval_loss\tlr"
     positions = Path("reports/loss_by_position.tsv").read_text().splitlines()
     assert len(positions) == 33
+
+
+@pytest.mark.parametrize(
+    "tokenize", [{"kind": "byte"}, {"kind": "bpe", "vocabulary_size": 320}, {"kind": "char", "min_count": 3}], ids=str
+)
+def test_every_kind_of_token_goes_all_the_way(project, tokenize):
+    pytest.importorskip("tokenizers")
+    text = make_text() + "Ähre 水 😀 " * 20 + make_text(seed=2)
+    corpus = Path("data/raw/corpus.txt")
+    corpus.write_text(text)
+    corpus.with_name("documents.npy").unlink(missing_ok=True)
+    set_params(tokenize=tokenize)
+    for stage in ("tokenize", "train", "evaluate"):
+        run(stage)
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    validated = text[int(0.9 * len(text)) :]
+    per_token = metrics["val_loss_per_character"] / metrics["val_loss"]
+    kind = load_tokenizer(Path("models/tokenizer.json"))
+    first = kind.encode(validated)[:1]
+    ids = kind.encode(validated)
+    assert per_token == pytest.approx((len(ids) - 1) / (len(validated) - len(kind.decode(first))), rel=1e-4)
+    assert metrics["val_loss_per_character"] < math.log(20)
+    run("sample", "--output", "reports/samples.txt", "--prompt", "the 🍌", "--length", "40")
+    assert Path("reports/samples.txt").read_text().count("--- sample") == 2
+    scored = json.loads(run("score", "data/raw/corpus.txt", "--json", "--table", "bits.tsv").stdout)
+    assert scored["characters"] == len(text) - len(kind.decode(kind.encode(text)[:1]))
+    table = pd.read_csv("bits.tsv", sep="\t", quoting=csv.QUOTE_NONE, keep_default_na=False)
+    assert table["bits"].mean() == pytest.approx(math.log2(scored["perplexity"]), rel=1e-4)
+    assert table["text"][0] == text[1] if tokenize["kind"] == "char" else table["position"][0] >= 1
+    describe()
+    run("report")
+    assert f"nats per {kind.unit} on the validation text" in Path("reports/report.html").read_text().replace(
+        "</span>", ""
+    )
+
+
+def test_a_vocabulary_of_another_kind_is_refused(project):
+    shutil.copy("data/tokens/tokenizer.json", "kept.json")
+    set_params(tokenize={"kind": "byte", "vocabulary": "kept.json"})
+    assert "set tokenize.kind: char" in run("tokenize", fails=2).stderr
 
 
 def test_training_twice_gives_equal_files(project):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as Fast
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, NanoChatConfig, NanoChatForCausalLM, PreTrainedTokenizerFast
 
@@ -17,7 +18,9 @@ from stages.models import gpt, lecture_gpt
 from stages.models.base import LanguageModel
 from stages.models.gpt import LOGIT_CAP, ROTARY_BASE
 from stages.models.store import Saved
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.base import Tokenizer
+from stages.text.tokenizers.bpe import BpeTokenizer, make_fast, spelling
+from stages.text.tokenizers.char import UNKNOWN, CharTokenizer
 
 NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
@@ -127,12 +130,20 @@ def exchange_halves(weight: Tensor, n_head: int) -> Tensor:
     return heads.flip(1).reshape(weight.shape)
 
 
-def as_fast_tokenizer(tokenizer: CharTokenizer, block_size: int) -> PreTrainedTokenizerFast:
-    """Give the character tokenizer as `tokenizers` has it: every character a word, put together again with nothing."""
-    vocabulary = {character: index for index, character in enumerate(tokenizer.characters)}
-    fast = Tokenizer(models.WordLevel(vocabulary))
-    fast.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    fast.decoder = decoders.Fuse()
+def as_fast_tokenizer(tokenizer: Tokenizer, block_size: int) -> PreTrainedTokenizerFast:
+    """Give the tokenizer as `tokenizers` has it.
+
+    Characters: every one a word, put together again with nothing. Bytes: merges, of which there are none.
+    """
+    if isinstance(tokenizer, BpeTokenizer):
+        fast = tokenizer.fast
+    elif isinstance(tokenizer, CharTokenizer):
+        vocabulary = {character: index for index, character in enumerate(tokenizer.characters)}
+        fast = Fast(models.WordLevel(vocabulary, UNKNOWN) if tokenizer.unknown else models.WordLevel(vocabulary))
+        fast.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        fast.decoder = decoders.Fuse()
+    else:
+        fast = make_fast({letter: byte for byte, letter in enumerate(spelling())}, [])
     return PreTrainedTokenizerFast(
         tokenizer_object=fast, clean_up_tokenization_spaces=False, model_max_length=block_size
     )

@@ -13,7 +13,7 @@ from stages.lecture.text import draw
 from stages.models.bigram import Model
 from stages.params.lecture import LectureParams
 from stages.params.model import ModelParams
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 
 PARAMS = ModelParams(
     kind="bigram", block_size=8, n_layer=1, n_head=1, n_embd=2, dropout=0.0, window=0, prior="none", order=2, folds=2,

@@ -17,7 +17,7 @@ from stages.params.base import read_section
 from stages.params.lecture import LectureParams
 from stages.text.reading import DOWNLOAD, read_text
 from stages.text.splitting import cut_at
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 
 
 @click.command(name="lecture", cls=StageCommand)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from stages.errors import TextError
 from stages.lecture.tables import Labelled, in_rows, labelled
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from stages.training.batches import random_positions
 
 BLOCK_SIZE, BATCH_SIZE = 8, 4

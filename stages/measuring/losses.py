@@ -85,7 +85,7 @@ def _binned(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def character_losses(model: LanguageModel, batches: Iterable[Windows]) -> Iterator[Tensor]:
+def token_losses(model: LanguageModel, batches: Iterable[Windows]) -> Iterator[Tensor]:
     """Give the loss, in nats, of every counted position of every window, (B, counted); for models that are trained."""
     for batch in batches:
         logits, targets = model(batch.inputs).float()[:, batch.first :], batch.targets[:, batch.first :]

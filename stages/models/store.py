@@ -15,7 +15,8 @@ from stages.errors import ModelError, ParameterError
 from stages.models.base import LanguageModel, build
 from stages.params.base import check_section
 from stages.params.model import ModelParams
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.base import Tokenizer
+from stages.text.tokenizers.kinds import load_tokenizer
 
 FORMAT = 1
 WEIGHTS, CONFIG, TOKENIZER, MANIFEST = "model.safetensors", "config.json", "tokenizer.json", "manifest.json"
@@ -26,11 +27,11 @@ class Saved:
     """A model out of its folder, ready to predict."""
 
     model: LanguageModel
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     training: dict[str, Any]  # steps, tokens_seen
 
 
-def save(folder: Path, model: LanguageModel, tokenizer: CharTokenizer, training: dict[str, Any]) -> None:
+def save(folder: Path, model: LanguageModel, tokenizer: Tokenizer, training: dict[str, Any]) -> None:
     """Write a model folder; the manifest comes last, so that a folder with one is whole."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     files.write_bytes(folder / WEIGHTS, serialize(weights))
@@ -48,7 +49,7 @@ def load(folder: Path) -> Saved:
         ModelError: where a file is missing, differs from its sum in the manifest, or does not fit the others.
     """
     check_manifest(folder)
-    tokenizer = CharTokenizer.load(folder / TOKENIZER)
+    tokenizer = load_tokenizer(folder / TOKENIZER)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if config["format"] != FORMAT:

@@ -1,12 +1,17 @@
 """`tokenize:`, how text becomes ids."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from stages.params.base import Section
 
 
 class TokenizeParams(Section):
-    """How the text is divided."""
+    """What an id stands for, and how the text is divided."""
 
-    val_fraction: float = Field(gt=0.0, lt=1.0)
+    kind: Literal["char", "byte", "bpe"]
+    vocabulary_size: int = Field(gt=256, le=65536)
+    min_count: int = Field(ge=0)
     vocabulary: str | None
+    val_fraction: float = Field(gt=0.0, lt=1.0)

@@ -6,8 +6,8 @@ from itertools import groupby
 
 from torch import Tensor
 
-from stages.measuring.copying import Copied, copied
-from stages.text.tokenizer import CharTokenizer
+from stages.measuring.copying import Copied, Known, copied
+from stages.text.tokenizers.base import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Marked:
     found: Copied
 
 
-def marked(samples: list[str], train: Tensor, tokenizer: CharTokenizer) -> Marked:
+def marked(samples: list[str], train: Tensor, tokenizer: Tokenizer) -> Marked:
     """Look every sample up in the training text, (N,)."""
-    found = copied([tokenizer.encode(each) for each in samples], train.cpu().numpy())
+    found = copied(samples, Known(train.cpu().numpy(), tokenizer))
     pieces = [
         [
             ("".join(character for character, _ in group), mark)

@@ -1,4 +1,4 @@
-"""Which characters a model finds hard, and after which others."""
+"""Which characters, or tokens of another kind, a model finds hard, and after which others."""
 
 import math
 from collections.abc import Callable
@@ -7,23 +7,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.base import Tokenizer
 
-CONTEXT = 3  # characters before the one that is predicted
+CONTEXT = 3  # tokens before the one that is predicted
 SHOWN = 8
 COMMON = 2000  # one of so many characters, at least, must be of a kind for its mean to say something
 
 
-def of_characters(ids: NDArray[np.int64], bits: NDArray[np.float64], tokenizer: CharTokenizer) -> pd.DataFrame:
-    """Give, for each character that is common enough, how often it came and its mean bits, hardest first."""
-    return _means(ids, bits, lambda each: visible(tokenizer.characters[each]), "character")
+def of_tokens(ids: NDArray[np.int64], bits: NDArray[np.float64], tokenizer: Tokenizer) -> pd.DataFrame:
+    """Give, for each token that is common enough, how often it came and its mean bits, hardest first."""
+    return _means(ids, bits, lambda each: visible(tokenizer.shown(each)), tokenizer.unit)
 
 
-def of_contexts(ids: NDArray[np.int64], bits: NDArray[np.float64], tokenizer: CharTokenizer) -> pd.DataFrame:
-    """Give the same by the CONTEXT characters before the one that is predicted."""
+def of_contexts(ids: NDArray[np.int64], bits: NDArray[np.float64], tokenizer: Tokenizer) -> pd.DataFrame:
+    """Give the same by the CONTEXT tokens before the one that is predicted."""
     if len(ids) <= CONTEXT:
         return _means(ids[:0], bits[:0], str, "after")
-    size = len(tokenizer)
+    size = len(tokenizer)  # at most 65536: three of them fit 64 bits
     key = np.zeros(len(ids) - CONTEXT, np.int64)
     for back in range(CONTEXT):
         key = key * size + ids[back : len(ids) - CONTEXT + back]

@@ -32,34 +32,34 @@ SETTINGS: Any = {
 }
 
 
-def losses(values: dict[str, float]) -> str:
+def losses(values: dict[str, float], unit: str) -> str:
     """Draw losses as bars, the first two, the model's, marked."""
     with mpl.rc_context(SETTINGS):
         figure, axes = _figure(0.6 + 0.3 * len(values))
         axes.barh(list(values), list(values.values()), color=[BLUE, BLUE, *[GREY] * (len(values) - 2)])
         axes.invert_yaxis()
-        axes.set_xlabel("nats per character: less is better")
+        axes.set_xlabel(f"nats per {unit}: less is better")
         axes.set_xlim(0, max(values.values()) * 1.12)
         for place, value in enumerate(values.values()):
             axes.text(value, place, f" {value:.4f}", va="center")
         return _svg(figure)
 
 
-def curve(table: pd.DataFrame) -> str:
+def curve(table: pd.DataFrame, unit: str) -> str:
     """Draw the loss of training and validation by step."""
     with mpl.rc_context(SETTINGS):
         figure, axes = _figure()
         marker = "o" if len(table) == 1 else None
         axes.plot(table["step"], table["train_loss"], color=GREY, marker=marker, label="training, since the row before")
         axes.plot(table["step"], table["val_loss"], color=BLUE, marker=marker, label="validation, some windows")
-        axes.set(xlabel="step", ylabel="loss, nats per character")
+        axes.set(xlabel="step", ylabel=f"loss, nats per {unit}")
         axes.legend()
         return _svg(figure)
 
 
-def by_position(table: pd.DataFrame) -> str:
+def by_position(table: pd.DataFrame, unit: str) -> str:
     """Draw the loss by position in the window, averaged where positions are many, on a logarithmic axis."""
-    positions, weights = table["position"].to_numpy(), table["characters"].to_numpy()
+    positions, weights = table["position"].to_numpy(), table["tokens"].to_numpy()
     bins = np.floor(np.log2(positions) * 4).astype(int)
     total = np.bincount(bins, weights)
     some = total > 0
@@ -67,26 +67,26 @@ def by_position(table: pd.DataFrame) -> str:
     with mpl.rc_context(SETTINGS):
         figure, axes = _figure()
         axes.semilogx(places, means, color=BLUE, marker="o", markersize=3)
-        axes.set(xlabel="position in the window (characters seen), logarithmic", ylabel="loss, nats per character")
+        axes.set(xlabel=f"position in the window ({unit}s seen), logarithmic", ylabel=f"loss, nats per {unit}")
         return _svg(figure)
 
 
-def probabilities(p: NDArray[np.float64]) -> str:
-    """Draw how often a character that came had been given such a probability."""
+def probabilities(p: NDArray[np.float64], unit: str) -> str:
+    """Draw how often a token that came had been given such a probability."""
     with mpl.rc_context(SETTINGS):
         figure, axes = _figure()
         axes.hist(p, bins=list(np.linspace(0, 1, 41)), weights=np.full(len(p), 100 / len(p)), color=BLUE)
-        axes.set(xlabel="probability given to the character that came", ylabel="% of characters")
+        axes.set(xlabel=f"probability given to the {unit} that came", ylabel=f"% of {unit}s")
         return _svg(figure)
 
 
-def calibration(table: pd.DataFrame) -> str:
-    """Draw how often the likeliest character came, beside how likely it was."""
+def calibration(table: pd.DataFrame, unit: str) -> str:
+    """Draw how often the likeliest token came, beside how likely it was."""
     with mpl.rc_context(SETTINGS):
         figure, axes = _figure()
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as sure as it is right")
         axes.plot(table["confidence"], table["accuracy"], color=BLUE, marker="o", markersize=4, label="the model")
-        axes.set(xlabel="probability of the likeliest character", ylabel="how often it came")
+        axes.set(xlabel=f"probability of the likeliest {unit}", ylabel="how often it came")
         axes.legend()
         return _svg(figure)
 
@@ -114,7 +114,7 @@ def compared(curves: dict[str, pd.DataFrame]) -> str:
         figure, axes = _figure()
         for name, table in curves.items():
             axes.plot(table["step"], table["val_loss"], marker="o", markersize=3, label=name)
-        axes.set(xlabel="step", ylabel="validation loss, nats per character")
+        axes.set(xlabel="step", ylabel="validation loss, nats per token")
         axes.legend()
         return _svg(figure)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from torch import Tensor
@@ -16,7 +17,7 @@ from stages.reporting import difficulty, figures, surprise
 from stages.reporting.attention import attention_weights
 from stages.reporting.copies import Marked
 from stages.reporting.predictions import Predictions
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.base import Tokenizer
 
 # Published losses on tinyshakespeare, both estimates on random batches (nanoGPT's README).
 ANCHORS = {"nanoGPT, CPU, minutes (published)": 1.88, "nanoGPT, A100, 3 min (published)": 1.4697}
@@ -39,15 +40,18 @@ class Material:
     seen: Predictions
     samples: Marked
     attention: list[Tensor]
-    attended: str
+    attended: list[str]
+    unit: str  # what a token is
 
 
-def attend(model: LanguageModel, tokenizer: CharTokenizer, val: Tensor, prompt: str | None) -> tuple[list[Tensor], str]:
-    """Give the attention maps of a prompt, or of the validation text's beginning, and the text that they are of."""
+def attend(
+    model: LanguageModel, tokenizer: Tokenizer, val: Tensor, prompt: str | None
+) -> tuple[list[Tensor], list[str]]:
+    """Give the attention maps of a prompt, or of the validation text's beginning, and the tokens that they are of."""
     length = min(MOST_ATTENDED, model.params.block_size)
-    text = tokenizer.decode(val[:length].cpu().numpy()) if prompt is None else prompt[:length]
-    ids = val.new_tensor(tokenizer.encode(text).astype(np.int64), dtype=val.dtype).long()
-    return attention_weights(model, ids), text
+    ids = val if prompt is None else torch.from_numpy(tokenizer.encode(prompt).astype(np.int64))
+    ids = ids[:length].long()
+    return attention_weights(model, ids.to(val.device)), [tokenizer.shown(each) for each in ids.tolist()]
 
 
 def pictures(it: Material) -> dict[str, tuple[str, str]]:
@@ -56,31 +60,30 @@ def pictures(it: Material) -> dict[str, tuple[str, str]]:
     bars = {"this model": metrics["val_loss"]}
     short = min(it.params["evaluate"]["short_block"], it.params["model"]["block_size"])
     bars[f"this model, in windows of {short}"] = metrics["short_block_val_loss"]
-    if it.about["name"] == "tinyshakespeare":
-        bars |= ANCHORS
+    bars |= anchors(it)
     bars |= {
         "Kneser–Ney counting": metrics["kneser_ney_val_loss"],
         "counting pairs": metrics["bigram_val_loss"],
-        "counting characters": metrics["unigram_val_loss"],
+        f"counting {it.unit}s": metrics["unigram_val_loss"],
         "knowing nothing": metrics["uniform_val_loss"],
     }
     drawn = {
-        "losses": (figures.losses(bars), ", ".join(f"{name} {value:.4f}" for name, value in bars.items())),
+        "losses": (figures.losses(bars, it.unit), ", ".join(f"{name} {value:.4f}" for name, value in bars.items())),
         "curve": (
-            figures.curve(it.curve),
+            figures.curve(it.curve, it.unit),
             f"validation loss from {it.curve['val_loss'].iloc[0]:.3f} to {it.curve['val_loss'].iloc[-1]:.3f}",
         ),
         "by_position": (
-            figures.by_position(it.by_position),
+            figures.by_position(it.by_position, it.unit),
             f"loss at the first position {it.by_position['val_loss'].iloc[0]:.3f}, at the last "
             f"{it.by_position['val_loss'].iloc[-1]:.3f}",
         ),
         "probabilities": (
-            figures.probabilities(it.seen.log_p.double().exp().numpy()),
-            f"half of the characters had a probability above {float(it.seen.log_p.exp().median()):.3f}",
+            figures.probabilities(it.seen.log_p.double().exp().numpy(), it.unit),
+            f"half of the {it.unit}s had a probability above {float(it.seen.log_p.exp().median()):.3f}",
         ),
         "calibration": (
-            figures.calibration(it.calibration),
+            figures.calibration(it.calibration, it.unit),
             f"confidence and accuracy differ by {metrics['calibration_error']} on average",
         ),
     }
@@ -89,27 +92,32 @@ def pictures(it: Material) -> dict[str, tuple[str, str]]:
         signs = [difficulty.visible(each) for each in it.attended]
         drawn["attention"] = (
             figures.attention(shown, signs),
-            f"attention of {len(shown)} layers and {len(shown[0])} heads over {len(signs)} characters",
+            f"attention of {len(shown)} layers and {len(shown[0])} heads over {len(signs)} {it.unit}s",
         )
     return drawn
 
 
-def page(it: Material, drawn: dict[str, tuple[str, str]], params: ReportParams, tokenizer: CharTokenizer) -> str:
+def anchors(it: Material) -> dict[str, float]:
+    """Give the published losses that this one may stand beside: of the same text, per character."""
+    return ANCHORS if it.about["name"] == "tinyshakespeare" and it.unit == "character" else {}
+
+
+def page(it: Material, drawn: dict[str, tuple[str, str]], params: ReportParams, tokenizer: Tokenizer) -> str:
     """Write the page as HTML."""
     bits = -it.seen.log_p.double().numpy() / np.log(2)
     ids = it.seen.ids.numpy()
     hard, contexts = (
-        difficulty.of_characters(ids, bits, tokenizer),
+        difficulty.of_tokens(ids, bits, tokenizer),
         difficulty.of_contexts(ids, bits, tokenizer),
     )
     return template("report.html.j2").render(
         it=it,
-        anchors=ANCHORS if it.about["name"] == "tinyshakespeare" else {},
+        anchors=anchors(it),
         pictures={name: figures.inline(svg, name, label) for name, (svg, label) in drawn.items()},
         tables=[
             (title, rows)
             for names, table in (
-                (("Hardest characters", "Easiest characters"), hard),
+                ((f"Hardest {it.unit}s", f"Easiest {it.unit}s"), hard),
                 (("Hardest after these three", "Easiest after these three"), contexts),
             )
             for title, rows in zip(names, difficulty.ends(table), strict=True)
@@ -117,7 +125,7 @@ def page(it: Material, drawn: dict[str, tuple[str, str]], params: ReportParams, 
         characters=surprise.characters(it.seen, tokenizer, params.characters),
         details=Markup(surprise.details(it.seen, tokenizer, params.characters)),
         levels=surprise.LEVELS,
-        attended=difficulty.visible(it.attended),
+        attended=difficulty.visible("".join(it.attended)),
     )
 
 

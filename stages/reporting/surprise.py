@@ -1,4 +1,4 @@
-"""Validation text, character by character, by how surprising it was."""
+"""Validation text, token by token, by how surprising it was."""
 
 import json
 import math
@@ -8,29 +8,29 @@ import numpy as np
 
 from stages.reporting.difficulty import visible
 from stages.reporting.predictions import Predictions
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.base import Tokenizer
 
 LEVELS = (0.5, 1, 2, 3, 4, 6, 8)  # bits: below the first is level 0, beyond the last level 7
 
 
-def characters(seen: Predictions, tokenizer: CharTokenizer, most: int) -> list[dict[str, Any]]:
-    """Give the first `most` characters: what to show, whether a line ends there, and the level of surprise."""
+def characters(seen: Predictions, tokenizer: Tokenizer, most: int) -> list[dict[str, Any]]:
+    """Give the first `most` tokens: what to show, whether a line ends there, and the level of surprise."""
     bits = -seen.log_p[:most].numpy() / math.log(2)
     levels = np.searchsorted(LEVELS, bits, side="right")
-    text = tokenizer.decode(seen.ids[:most].numpy())
+    texts = [tokenizer.shown(each) for each in seen.ids[:most].tolist()]
     return [
-        {"text": "↵" if each == "\n" else each, "ends": each == "\n", "level": int(level)}
-        for each, level in zip(text, levels, strict=True)
+        {"text": each.replace("\n", "↵"), "ends": each.endswith("\n"), "level": int(level)}
+        for each, level in zip(texts, levels, strict=True)
     ]
 
 
-def details(seen: Predictions, tokenizer: CharTokenizer, most: int) -> str:
-    """Give, as JSON, each character, its probability, and the likeliest ones with theirs."""
+def details(seen: Predictions, tokenizer: Tokenizer, most: int) -> str:
+    """Give, as JSON, each token, its probability, and the likeliest ones with theirs."""
     rows = [
         [
-            visible(tokenizer.characters[int(each)]),
+            visible(tokenizer.shown(int(each))),
             rounded(math.exp(log_p)),
-            [visible(tokenizer.characters[int(other)]) for other in ids],
+            [visible(tokenizer.shown(int(other))) for other in ids],
             [rounded(float(p)) for p in top],
         ]
         for each, log_p, ids, top in zip(

@@ -1,11 +1,12 @@
 """Which part of a text trains and which validates."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from stages.errors import TextError
-from stages.text.tokenizer import Ids
+from stages.text.tokenizers.base import Ids
 
 
 def cut_at(count: int, val_fraction: float, path: Path, starts: Ids | None = None) -> int:
@@ -32,3 +33,23 @@ def cut_at(count: int, val_fraction: float, path: Path, starts: Ids | None = Non
             f"and {count - cut} validate, and both need 2 or more; give a longer text"
         )
     return cut
+
+
+def split_at(pieces: Iterable[str], cut: int) -> tuple[Iterator[str], Iterator[str]]:
+    """Give a text in pieces up to a character, and from there on; the second is there once the first has been read."""
+    whole, left = iter(pieces), list[str]()
+
+    def first() -> Iterator[str]:
+        start = 0
+        for piece in whole:
+            yield piece[: cut - start]
+            start += len(piece)
+            if start >= cut:
+                left.append(piece[len(piece) - (start - cut) :])
+                return
+
+    def second() -> Iterator[str]:
+        yield from left
+        yield from whole
+
+    return first(), second()

@@ -1,40 +1,59 @@
 """The ids of a text as torch maps them, in their small type."""
 
+import warnings
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stages.errors import TextError
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.base import Tokenizer
 from stages.text.writing import FILE
 
 
-def load_tokens(folder: Path, tokenizer: CharTokenizer) -> tuple[Tensor, Tensor]:
+def load_tokens(folder: Path, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
     """Give the ids that train and those that validate, each (N,), in the smallest unsigned type, mapped, not read.
+
+    They are not to be written to.
 
     Raises:
         TextError: where the file is missing or damaged, or belongs to another vocabulary.
     """
     path = folder / FILE
     try:
-        with safe_open(path, "pt") as opened:
+        with safe_open(path, "np") as opened:
             vocabulary = (opened.metadata() or {})["vocabulary"]
-            train, val = opened.get_tensor("train"), opened.get_tensor("val")
+            counts = [opened.get_slice(name).get_shape()[0] for name in ("train", "val")]
     except FileNotFoundError:
         raise TextError(f"{path} does not exist; `dvc repro tokenize` makes it") from None
     except (SafetensorError, KeyError) as error:
         raise TextError(f"{path} is damaged ({error}); `dvc repro -f tokenize` makes it again") from None
     if vocabulary != tokenizer.sum:
         raise TextError(
-            f"{path} was made with another vocabulary than the {len(tokenizer)} characters of this tokenizer: the "
+            f"{path} was made with another vocabulary than this tokenizer's {len(tokenizer)} {tokenizer.unit}s: the "
             f"tokens belong to another tokenizer; tokenize and train again"
         )
+    train, val = torch.split(_mapped(path, sum(counts), tokenizer), counts)
     return train, val
 
 
+def _mapped(path: Path, count: int, tokenizer: Tokenizer) -> Tensor:
+    """Map the data, which is `train` and then `val` (see `write_tokens`).
+
+    The library would map it so that it can be changed in memory, and then all of it counts towards what a process may
+    hold (RLIMIT_DATA, strict overcommit).
+    """
+    start = path.stat().st_size - count * tokenizer.dtype.itemsize
+    ids = np.memmap(path, tokenizer.dtype, mode="r", offset=start, shape=(count,))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(ids)
+
+
 def check_length(train: Tensor, val: Tensor, block_size: int) -> None:
-    """Refuse a text that has no window of `block_size` characters and one more, to predict.
+    """Refuse a text that has no window of `block_size` tokens and one more, to predict.
 
     Raises:
         TextError: naming the part that is too short.
@@ -42,6 +61,6 @@ def check_length(train: Tensor, val: Tensor, block_size: int) -> None:
     for name, part in (("training", train), ("validation", val)):
         if len(part) <= block_size:
             raise TextError(
-                f"the {name} part has {len(part)} characters, model.block_size is {block_size}: a window and the "
-                f"character after it do not fit; set model.block_size to {len(part) - 1} or less, or take a longer text"
+                f"the {name} part has {len(part)} tokens, model.block_size is {block_size}: a window and the "
+                f"token after it do not fit; set model.block_size to {len(part) - 1} or less, or take a longer text"
             )

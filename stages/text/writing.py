@@ -8,27 +8,37 @@ from pathlib import Path
 import numpy as np
 
 from stages import files
-from stages.text.tokenizer import CharTokenizer, Ids
+from stages.text.tokenizers.base import Ids, Tokenizer
 
 FILE = "tokens.safetensors"
+HEAD = 512  # bytes: sizes are known at the end, and stand at the beginning
 
 
-def write_tokens(folder: Path, pieces: Iterable[Ids], train: int, val: int, tokenizer: CharTokenizer) -> None:
-    """Write the ids of a text, `train` of them and then `val`, as the tensors of those names.
+def write_tokens(folder: Path, train: Iterable[Ids], val: Iterable[Ids], tokenizer: Tokenizer) -> tuple[int, int]:
+    """Write ids as the tensors `train` and `val`; give how many there are of each.
 
     The library writes tensors that are in memory; a text may be larger, so the head is written here, as
     https://github.com/huggingface/safetensors#format says.
     """
-    size = tokenizer.dtype.itemsize
-    about = {"dtype": f"U{8 * size}"}
-    head = {
-        "__metadata__": {"vocabulary": tokenizer.sum},
-        "train": about | {"shape": [train], "data_offsets": [0, train * size]},
-        "val": about | {"shape": [val], "data_offsets": [train * size, (train + val) * size]},
-    }
-    encoded = json.dumps(head, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
+    counts = {"train": 0, "val": 0}
     with files.replacing(folder / FILE) as temporary, temporary.open("wb") as file:
-        file.write(struct.pack("<Q", len(encoded)) + encoded)
-        for piece in pieces:
-            file.write(np.ascontiguousarray(piece, dtype=tokenizer.dtype.newbyteorder("<")).data)
+        file.write(b" " * HEAD)
+        for name, pieces in (("train", train), ("val", val)):
+            for ids in pieces:
+                counts[name] += len(ids)
+                file.write(np.ascontiguousarray(ids, dtype=tokenizer.dtype.newbyteorder("<")).data)
+        file.seek(0)
+        file.write(head(counts, tokenizer))
+    return counts["train"], counts["val"]
+
+
+def head(counts: dict[str, int], tokenizer: Tokenizer) -> bytes:
+    """Say where the tensors lie, in HEAD bytes."""
+    size = tokenizer.dtype.itemsize
+    document: dict[str, object] = {"__metadata__": {"vocabulary": tokenizer.sum}}
+    start = 0
+    for name, count in counts.items():
+        end = start + count * size
+        document[name] = {"dtype": f"U{8 * size}", "shape": [count], "data_offsets": [start, end]}
+        start = end
+    return struct.pack("<Q", HEAD - 8) + json.dumps(document, separators=(",", ":")).encode().ljust(HEAD - 8)

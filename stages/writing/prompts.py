@@ -6,7 +6,8 @@ from typing import Literal, get_args
 import click
 
 from stages.errors import TextError
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.base import Tokenizer
+from stages.text.tokenizers.char import CharTokenizer
 
 Unknown = Literal["error", "skip", "nearest"]
 unknown_option = click.option(
@@ -18,7 +19,7 @@ unknown_option = click.option(
 )
 
 
-def known_text(text: str, tokenizer: CharTokenizer, unknown: Unknown) -> str:
+def known_text(text: str, tokenizer: Tokenizer, unknown: Unknown) -> str:
     """Give `text` with known characters only.
 
     Args:
@@ -30,9 +31,10 @@ def known_text(text: str, tokenizer: CharTokenizer, unknown: Unknown) -> str:
     Raises:
         TextError: naming every unknown character, and the known ones; or where nothing is left.
     """
-    known = set(tokenizer.characters)
-    strange = sorted(set(text) - known)
-    if strange and unknown == "error":
+    strange = tokenizer.strange(text)
+    if not strange or not isinstance(tokenizer, CharTokenizer):
+        return not_empty(text)
+    if unknown == "error":
         shown = ", ".join(
             f"{each!r} (U+{ord(each):04X}, first at position {text.index(each)})" for each in strange[:20]
         )
@@ -41,10 +43,18 @@ def known_text(text: str, tokenizer: CharTokenizer, unknown: Unknown) -> str:
             f"--unknown skip or --unknown nearest"
         )
     replacement = {each: "" if unknown == "skip" else nearest(each, tokenizer.characters) for each in strange}
-    kept = "".join(replacement.get(each, each) for each in text)
-    if not kept:
+    return not_empty("".join(replacement.get(each, each) for each in text))
+
+
+def not_empty(text: str) -> str:
+    """Refuse a prompt with nothing in it.
+
+    Raises:
+        TextError: saying so.
+    """
+    if not text:
         raise TextError("nothing is left of the prompt: give at least one character that the model knows")
-    return kept
+    return text
 
 
 def nearest(character: str, known: list[str]) -> str:

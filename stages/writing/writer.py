@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stages.errors import TextError
-from stages.measuring.losses import character_losses, sliding
+from stages.measuring.losses import sliding, token_losses
 from stages.models.store import Saved, load
 from stages.writing.choosing import Choice
 from stages.writing.generate import stream
@@ -53,7 +54,7 @@ class Writer:
         seed: int = 1337,
         unknown: Unknown = "error",
     ) -> str:
-        """Give the prompt and what the model writes after it: `length` characters, or up to one of the `stop` texts.
+        """Give the prompt and what the model writes after it: `length` tokens, or up to one of the `stop` texts.
 
         Raises:
             TextError: where the prompt has characters that the model does not know, and `unknown` is `error`.
@@ -67,15 +68,17 @@ class Writer:
         """Write one sample for each seed, together; a sample does not depend on the others."""
         count = len(seeds)
         texts, log_probabilities, done = [""] * count, [0.0] * count, [False] * count
+        decoding = self.tokenizer.streams(count)
         for ids, logs in stream(self.model, self._ids(prompt).expand(count, -1), length, choice, list(seeds)):
-            characters = self.tokenizer.decode(ids.flatten().cpu())
-            for index, (character, log) in enumerate(zip(characters, logs.flatten().tolist(), strict=True)):
+            added = decoding.feed(ids.flatten().tolist())
+            for index, (new, log) in enumerate(zip(added, logs.flatten().tolist(), strict=True)):
                 if not done[index]:
-                    texts[index] += character
+                    texts[index] += new
                     log_probabilities[index] += log
-                    done[index] = any(texts[index].endswith(each) for each in stop)
+                    done[index] = any(each in texts[index][-len(each) - len(new) :] for each in stop)
             if all(done):
                 break
+        texts = [text if over else text + rest for text, rest, over in zip(texts, decoding.end(), done, strict=True)]
         return [
             Sample(prompt + cut(text, stop), seed, log, -log / max(1, len(text)) / math.log(2))
             for text, seed, log in zip(texts, seeds, log_probabilities, strict=True)
@@ -83,28 +86,38 @@ class Writer:
 
     def stream(self, prompt: str, length: int, choice: Choice, seed: int, stop: Sequence[str] = ()) -> Iterator[str]:
         """Give what follows the prompt as it is made; the same text as `write` gives."""
-        made = stream(self.model, self._ids(prompt), length, choice, [seed])
-        return until_stop((self.tokenizer.decode(ids.flatten().cpu()) for ids, _ in made), stop)
+        return until_stop(self._decoded(prompt, length, choice, seed), stop)
+
+    def _decoded(self, prompt: str, length: int, choice: Choice, seed: int) -> Iterator[str]:
+        decoding = self.tokenizer.streams(1)
+        for ids, _ in stream(self.model, self._ids(prompt), length, choice, [seed]):
+            yield decoding.feed(ids.flatten().tolist())[0]
+        yield decoding.end()[0]
 
     def score(self, text: str, unknown: Unknown = "error") -> float:
-        """Give the bits per character of a text of two characters or more; the first one is not predicted.
+        """Give the bits per character of a text of two tokens or more; the first one is not predicted.
 
         Raises:
             TextError: where it has unknown characters, and `unknown` is `error`, or is too short.
         """
-        return float(self.bits(text, unknown).mean())
+        ids, bits = self.bits(text, unknown)
+        characters, _ = self.tokenizer.lengths()
+        return float(bits.sum()) / max(1, int(characters[ids[1:]].sum()))
 
-    def bits(self, text: str, unknown: Unknown = "error") -> Tensor:
-        """Give the bits of each character of a text but the first, (N - 1,), with at least half a block before each."""
+    def bits(self, text: str, unknown: Unknown = "error") -> tuple[Tensor, Tensor]:
+        """Give the ids of a text, (N,), and the bits of each but the first, (N - 1,), with half a block before each."""
         ids = self._ids(known_text(text, self.tokenizer, unknown))[0]
         if len(ids) < 2:
-            raise TextError("a text of one character cannot be scored: there is nothing before it; give a longer one")
+            raise TextError(
+                f"a text of one {self.tokenizer.unit} cannot be scored: there is nothing before it; give a longer one"
+            )
         block_size = self.model.params.block_size
         batches = sliding(ids, block_size, max(1, block_size // 2), 4)
-        return torch.cat([losses.flatten() for losses in character_losses(self.model, batches)]) / math.log(2)
+        losses = torch.cat([losses.flatten() for losses in token_losses(self.model, batches)])
+        return ids.cpu(), losses.cpu() / math.log(2)
 
     def _ids(self, text: str) -> Tensor:
-        return torch.from_numpy(self.tokenizer.encode(text)).long()[None].to(self.device)
+        return torch.from_numpy(self.tokenizer.encode(text).astype(np.int64))[None].to(self.device)
 
 
 def cut(text: str, stop: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from stages.cli import folio
 from stages.files import sha256
 from stages.models.base import build
 from stages.models.store import load, save
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from tests.conftest import make_text, model_params
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: exporting was not tested")

@@ -14,7 +14,7 @@ from stages.lecture import attention
 from stages.lecture.stage import work_out
 from stages.lecture.tables import in_rows, labelled
 from stages.params.lecture import LectureParams
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from tests.conftest import MIRROR, make_text
 from tests.import_graph import ROOT
 

@@ -1,14 +1,23 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.measuring import copying
-from stages.measuring.copying import WINDOW, copied, occurring
+from stages.measuring.copying import WINDOW, Known, occurring
+from stages.text.tokenizers.byte import ByteTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 
 DRAW = np.random.default_rng(1)
+LETTERS = CharTokenizer(map(chr, range(0x100, 0x160)))
 TRAIN = DRAW.integers(0, 50, 5000, dtype=np.uint8)
 STRANGE = DRAW.integers(50, 60, 300, dtype=np.uint8)
+
+
+def copied(texts: list[Any], train: Any) -> copying.Copied:
+    return copying.copied([LETTERS.decode(text) for text in texts], Known(train, LETTERS))
 
 
 def test_a_planted_copy_is_found_whole():
@@ -47,6 +56,17 @@ def test_the_training_text_itself_is_all_copied(monkeypatch):
     st.lists(st.integers(0, 2), max_size=60), st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 9)
 )
 def test_equals_looking_at_every_place(train: list[int], text: list[int], length: int):
-    (found,) = occurring([np.array(text)], np.array(train, dtype=np.int64), length)
+    (found,) = occurring([LETTERS.points(text)], Known(np.array(train, dtype=np.int64), LETTERS), length)
     places = [train[start : start + length] for start in range(len(train) - length + 1)]
     assert found.tolist() == [text[start : start + length] in places for start in range(len(text) - length + 1)]
+
+
+def test_characters_count_whatever_the_tokens(monkeypatch):
+    monkeypatch.setattr(copying, "CHUNK", 64)  # which cuts characters
+    train = "".join(LETTERS.decode(TRAIN[:300])) + "水" * 30 + "😀" * 25
+    known = Known(ByteTokenizer().encode(train), ByteTokenizer())
+    result = copying.copied([train[100:160], "x" + train[300:355]], known)
+    assert [len(each) for each in result.marks] == [60, 56]
+    assert result.longest == 60
+    assert result.marks[0].all()
+    assert result.marks[1].tolist() == [False] + [True] * 55

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from stages.measuring.losses import blockwise, measure
 from stages.models.kneser_ney import Model
 from stages.models.ngrams import count_ngrams, ranks
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from tests.conftest import MIRROR, model_params
 from tests.models.reference import kneser_ney
 

@@ -7,7 +7,7 @@ import torch
 from stages.errors import ModelError
 from stages.models.base import build
 from stages.models.store import load, save
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from tests.conftest import model_params
 
 TOKENIZER = CharTokenizer("abcde")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ from ruamel.yaml import YAML
 from tests.conftest import make_text
 from tests.import_graph import ROOT
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(300)]
 LIMIT = 600 << 20
 MEGABYTES = int(os.environ.get("FOLIO_LARGE_MEGABYTES", "200"))
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(300 + MEGABYTES)]
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-# Runs a command under the limit, and says on its last line how much of the memory was resident at most. A process of its
-# own, with nothing in it: what a child takes over from the one that started it counts as its own, and pytest is large.
+# Runs a command under the limit, and says on its last line how much memory was resident at most. A process of its own,
+# with nothing in it: what a child takes over from the one that started it counts as its own, and pytest is large.
 WATCH = """
 import resource, subprocess, sys
 limit = int(sys.argv[1])
@@ -71,6 +72,21 @@ def test_every_stage_up_to_training_keeps_within_the_limit(folder: Path):
     assert size >= MEGABYTES * 0.9e6
     assert (folder / "data/tokens/tokens.safetensors").stat().st_size == pytest.approx(size, rel=0.001)
     assert run(folder, "train") < 600
+
+
+def test_pieces_of_words_are_learned_and_found_within_the_limit(folder: Path):
+    document = YAML().load(folder / "params.yaml")
+    document["tokenize"]["kind"] = "bpe"
+    YAML().dump(document, folder / "params.yaml")
+    kept = folder / "data/tokens"
+    try:
+        kept.rename(folder / "data/characters")
+        assert run(folder, "encode") < 600
+        characters = (folder / "data/raw/corpus.txt").stat().st_size
+        assert (kept / "tokens.safetensors").stat().st_size < characters  # two bytes each, and fewer than half as many
+    finally:
+        shutil.rmtree(kept, ignore_errors=True)
+        (folder / "data/characters").rename(kept)
 
 
 def test_counts_that_do_not_fit_are_refused(folder: Path):

@@ -10,7 +10,7 @@ from stages.models.base import build
 from stages.reporting import difficulty, surprise
 from stages.reporting.copies import marked, split_samples
 from stages.reporting.predictions import Predictions, predict
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from tests.conftest import model_params
 
 TOKENIZER = CharTokenizer("\n ab")
@@ -18,7 +18,7 @@ TOKENIZER = CharTokenizer("\n ab")
 
 def test_the_hardest_characters_come_first_and_rare_ones_do_not_count():
     ids = np.array([2, 3, 2, 3, 0])
-    table = difficulty.of_characters(ids, np.array([1.0, 5.0, 2.0, 7.0, 9.0]), TOKENIZER)
+    table = difficulty.of_tokens(ids, np.array([1.0, 5.0, 2.0, 7.0, 9.0]), TOKENIZER)
     assert table.to_numpy().tolist() == [["b", 2, 6.0], ["a", 2, 1.5]]
 
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from stages.errors import TextError
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from stages.text.tokens import check_length, load_tokens
 from stages.text.writing import write_tokens
 
@@ -25,18 +25,21 @@ def test_ids_keep_their_small_type(tmp_path):
 
 def test_ids_of_another_vocabulary_are_refused(tmp_path):
     write(tmp_path, CharTokenizer("abd"), train=[0, 1, 2], val=[1, 1])
-    with pytest.raises(TextError, match="another vocabulary than the 3 characters of this tokenizer"):
+    with pytest.raises(TextError, match="another vocabulary than this tokenizer's 3 characters"):
         load_tokens(tmp_path, TOKENIZER)
 
 
 @pytest.mark.parametrize("characters", ["abc", "".join(map(chr, range(300)))])
-def test_what_is_written_in_pieces_is_what_the_library_would_write(tmp_path, characters):
+def test_what_is_written_in_pieces_is_what_the_library_reads(tmp_path, characters):
     tokenizer = CharTokenizer(characters)
     ids = np.arange(11).astype(tokenizer.dtype) % len(characters)
-    write_tokens(tmp_path, [ids[:3], ids[3:9], ids[9:]], 7, 4, tokenizer)
-    ours = (tmp_path / "tokens.safetensors").read_bytes()
-    save_file({"train": ids[:7], "val": ids[7:]}, tmp_path / "theirs", {"vocabulary": tokenizer.sum})
-    assert ours == (tmp_path / "theirs").read_bytes()
+    assert write_tokens(tmp_path, [ids[:3], ids[3:7]], [ids[7:9], ids[9:]], tokenizer) == (7, 4)
+    read = load_file(tmp_path / "tokens.safetensors")
+    assert (read["train"].dtype, read["train"].tolist(), read["val"].tolist()) == (
+        tokenizer.dtype,
+        ids[:7].tolist(),
+        ids[7:].tolist(),
+    )
     train, val = load_tokens(tmp_path, tokenizer)
     assert (train.tolist(), val.tolist()) == (ids[:7].tolist(), ids[7:].tolist())
 
@@ -60,6 +63,6 @@ def test_a_missing_file_or_part_is_named(tmp_path):
 
 @pytest.mark.parametrize(("train", "val", "name"), [(8, 20, "training"), (20, 8, "validation")])
 def test_a_text_shorter_than_a_block_says_which_block_size_fits(train, val, name):
-    with pytest.raises(TextError, match=f"the {name} part has 8 characters.*set model.block_size to 7 or less"):
+    with pytest.raises(TextError, match=f"the {name} part has 8 tokens.*set model.block_size to 7 or less"):
         check_length(torch.zeros(train), torch.zeros(val), block_size=8)
     check_length(torch.zeros(9), torch.zeros(9), block_size=8)

@@ -1,7 +1,7 @@
 import pytest
 
 from stages.errors import TextError
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from stages.writing.prompts import known_text
 
 TOKENIZER = CharTokenizer("\n .ABCabce")

@@ -12,7 +12,7 @@ import torch
 
 from stages.models.base import build
 from stages.models.store import save
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from tests.conftest import make_text, model_params
 from tests.import_graph import ROOT
 

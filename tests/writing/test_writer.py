@@ -7,7 +7,7 @@ from stages import load
 from stages.errors import TextError
 from stages.models.base import build
 from stages.models.store import Saved, save
-from stages.text.tokenizer import CharTokenizer
+from stages.text.tokenizers.char import CharTokenizer
 from stages.writing.choosing import Choice
 from stages.writing.writer import Writer, cut, until_stop
 from tests.conftest import model_params
@@ -49,7 +49,8 @@ def test_log_probability_and_bits_belong_to_what_was_written(writer):
 def test_score_is_the_mean_over_every_character_but_the_first(writer):
     text = "abcdabcdaabbccdd"
     ids = torch.from_numpy(TOKENIZER.encode(text)).long()
-    bits = writer.bits(text)
+    seen, bits = writer.bits(text)
+    assert seen.tolist() == ids.tolist()
     assert len(bits) == len(text) - 1
     assert writer.score(text) == pytest.approx(float(bits.mean()))
     first = writer.model(ids[None, :8]).log_softmax(-1)[0].gather(-1, ids[1:9, None])[:, 0] / -math.log(2)

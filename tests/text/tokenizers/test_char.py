@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.errors import ModelError, TextError
-from stages.text.tokenizer import CharTokenizer, smallest_dtype
+from stages.errors import TextError
+from stages.text.tokenizers.base import smallest_dtype
+from stages.text.tokenizers.char import CharTokenizer
+from stages.text.tokenizers.kinds import load_tokenizer
 
 
 @given(st.text(min_size=1))
@@ -19,7 +21,7 @@ def test_decode_is_the_inverse_of_encode(text: str):
 @pytest.mark.parametrize("text", ["a\r\nb", "\ufeffa", "a\0b", "😀é𝄞", "\u2028\x85"])
 def test_odd_characters_survive_a_round_trip_through_the_file(tmp_path, text):
     CharTokenizer.of(text).save(tmp_path / "tokenizer.json")
-    tokenizer = CharTokenizer.load(tmp_path / "tokenizer.json")
+    tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
@@ -45,19 +47,30 @@ def test_ids_take_the_smallest_type_that_holds_them(count, dtype):
     assert smallest_dtype(count) == dtype
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"kind": "bpe"}', '{"kind": "char", "characters": ["ab"]}', "[1]"])
-def test_a_file_that_is_no_tokenizer_is_refused(tmp_path, content):
-    path = tmp_path / "tokenizer.json"
-    path.write_text(content)
-    with pytest.raises(ModelError, match=r"tokenizer\.json is not a character tokenizer"):
-        CharTokenizer.load(path)
-
-
-def test_a_missing_tokenizer_says_what_makes_it(tmp_path):
-    with pytest.raises(ModelError, match="dvc repro tokenize"):
-        CharTokenizer.load(tmp_path / "tokenizer.json")
-
-
 def test_the_file_is_readable(tmp_path):
     CharTokenizer.of("ba").save(tmp_path / "tokenizer.json")
     assert json.loads((tmp_path / "tokenizer.json").read_text()) == {"kind": "char", "characters": ["a", "b"]}
+
+
+def test_rare_characters_and_those_that_the_text_lacks_become_the_unknown_one(tmp_path):
+    tokenizer = CharTokenizer.of("aaabbc", min_count=2)
+    assert tokenizer.characters == ["a", "b", "\ufffd"]
+    assert tokenizer.encode("abcé😀").tolist() == [0, 1, 2, 2, 2]
+    assert tokenizer.decode([0, 1, 2]) == "ab\ufffd"
+    assert tokenizer.strange("xyz") == []
+    tokenizer.save(tmp_path / "tokenizer.json")
+    again = load_tokenizer(tmp_path / "tokenizer.json")
+    assert again.sum == tokenizer.sum != CharTokenizer("ab\ufffd").sum
+    assert again.encode("c").tolist() == [2]
+
+
+def test_a_vocabulary_of_everything_may_have_an_unknown_one_as_well():
+    tokenizer = CharTokenizer.of("ab\ufffd", min_count=1)
+    assert tokenizer.characters == ["a", "b", "\ufffd"]
+    assert tokenizer.encode("a\ufffdz").tolist() == [0, 2, 2]
+
+
+def test_lengths_are_those_of_the_text():
+    tokenizer = CharTokenizer.of("aé水😀")
+    characters, size = tokenizer.lengths()
+    assert (characters.tolist(), size.tolist()) == ([1, 1, 1, 1], [1, 2, 3, 4])
