@@ -18,7 +18,7 @@ from stages.text.corpora import Provenance, how_to_fetch, pinned, python_docs
 from stages.text.documents import Piece, own_pieces
 from stages.text.fetching import fetch
 from stages.text.reading import decoded
-from stages.text.storing import store, write_starts
+from stages.text.storing import ONE, store, write_documents
 
 
 @click.command(name="download", cls=StageCommand)
@@ -28,7 +28,7 @@ from stages.text.storing import store, write_starts
     "--corpus",
     "corpus_path",
     "data/raw/corpus.txt",
-    "Where the text goes; corpus.json (where it came from) and documents.npy (where each begins) go beside it.",
+    "Where the text goes; corpus.json (where it came from) and documents.npy (its documents) go beside it.",
 )
 def command(params_path: Path, own: Path, corpus_path: Path) -> None:
     """Fetch the text that `download:` in params.yaml names.
@@ -41,7 +41,7 @@ def command(params_path: Path, own: Path, corpus_path: Path) -> None:
     start_log("download")
     params = read_section(params_path, "download", DownloadParams)
     if kept(params, corpus_path):
-        write_starts(corpus_path, [0])
+        write_documents(corpus_path, [ONE])
         correct_licence(corpus_path.with_suffix(".json"), pinned(params).licence)
         log.info("%s is there already and its sha256 holds", corpus_path)
         return
@@ -53,7 +53,7 @@ def command(params_path: Path, own: Path, corpus_path: Path) -> None:
         stored.sha256,
         stored.bytes,
         stored.characters,
-        len(stored.starts),
+        len(stored.documents),
         found.licence,
         found.requested,
     )
@@ -82,7 +82,7 @@ def obtain(params: DownloadParams, own: Path) -> Found:
     if params.corpus == "python-docs":
         return built_in("python-docs")
     if params.corpus == "own":
-        return Found(own_pieces(own, params.column), "own", "own", params.licence, "own")
+        return Found(own_pieces(own, params.column, params.sources), "own", "own", params.licence, "own")
     corpus = pinned(params)
     try:
         content, source = fetch(corpus, params.max_bytes)

@@ -4,10 +4,10 @@ Not called `tokenize.py`: run as a script beside it, the standard library's modu
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import click
-import numpy as np
 
 from stages.command import StageCommand, corpus_option, output_folder_option, params_option
 from stages.errors import ParameterError
@@ -15,8 +15,8 @@ from stages.logs import log, progress_bar, start_log
 from stages.params.base import read_section
 from stages.params.encode import TokenizeParams
 from stages.text.reading import DOWNLOAD, read_pieces
-from stages.text.splitting import cut_at, split_at
-from stages.text.storing import starts_path
+from stages.text.splitting import Span, divide, within
+from stages.text.storing import read_documents
 from stages.text.tokenizers.base import Ids, Tokenizer
 from stages.text.tokenizers.bpe import BpeTokenizer
 from stages.text.tokenizers.byte import ByteTokenizer
@@ -35,8 +35,8 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
     """Turn the text into tensors of ids and a vocabulary: of characters, of bytes, or of pieces of words.
 
     Characters are those of the whole text, sorted by code point; pieces of words are learned from the part that trains.
-    The last part of the text validates, from the beginning of a document on where there are several. The text is read
-    twice or more, in pieces: its size does not matter.
+    The last part of the text, or of each of its sources, validates, from the beginning of a document on where there are
+    several. The text is read three times or four, in pieces: its size does not matter.
 
     Example: folio tokenize --corpus data/raw/corpus.txt --tokens data/tokens
     """
@@ -44,7 +44,7 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
     params = read_section(params_path, "tokenize", TokenizeParams)
     size = corpus_path.stat().st_size if corpus_path.exists() else 0
     with progress_bar() as progress:
-        watched = progress.add_task("tokenize", total=(3 if params.kind == "bpe" else 2) * size, note="")
+        watched = progress.add_task("tokenize", total=(4 if params.kind == "bpe" else 3) * size, note="")
 
         def pieces() -> Iterator[str]:
             for piece in read_pieces(corpus_path, DOWNLOAD):
@@ -52,16 +52,16 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
                 progress.advance(watched, len(piece))
 
         tokenizer, count = first_pass(pieces(), params)
-        cut = cut_at(count, params.val_fraction, corpus_path, document_starts(corpus_path))
+        train, val = divide(read_documents(corpus_path), count, params.val_fraction, corpus_path)
         if tokenizer is None:
-            tokenizer = BpeTokenizer.of_pieces(spread(split_at(pieces(), cut)[0], cut), params.vocabulary_size)
-        first, second = split_at(pieces(), cut)
-        ids = tokenizer.encode_pieces(first), tokenizer.encode_pieces(second, cut)
-        train, val = write_tokens(tokens, *ids, tokenizer)
+            learned = chain.from_iterable(text for _, text in within(pieces(), train))
+            tokenizer = BpeTokenizer.of_pieces(spread(learned, count), params.vocabulary_size)
+        first, last = (encoded(within(pieces(), spans), tokenizer) for spans in (train, val))
+        counts = write_tokens(tokens, first, last, tokenizer)
     tokenizer.save(tokens / "tokenizer.json")
     log.info(
         "%s: %d to train and %d to validate, vocabulary of %d %ss",
-        *(tokens, train, val, len(tokenizer), tokenizer.unit),
+        *(tokens, *counts, len(tokenizer), tokenizer.unit),
     )
     log.info("next: folio train")
 
@@ -94,10 +94,10 @@ def spread(pieces: Iterable[str], count: int) -> Iterator[str]:
         yield piece[: round(share * len(piece))]
 
 
-def document_starts(corpus: Path) -> Ids | None:
-    """Give the characters at which documents begin, where that is known."""
-    path = starts_path(corpus)
-    return np.load(path) if path.exists() else None
+def encoded(spans: Iterable[tuple[Span, Iterable[str]]], tokenizer: Tokenizer) -> Iterator[tuple[Span, Iterator[Ids]]]:
+    """Give the ids of each span of a text."""
+    for span, text in spans:
+        yield span, tokenizer.encode_pieces(text, span.start)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from stages.params.model import ModelParams
 from stages.params.train import TrainParams
 from stages.text.tokenizers.base import Tokenizer
 from stages.text.tokenizers.kinds import load_tokenizer
-from stages.text.tokens import check_length, load_tokens
+from stages.text.tokens import check_length, load_sources, load_tokens
 from stages.training.loop import COLUMNS, Trainer
 from stages.training.processes import Processes, launch
 from stages.training.setup import set_up
@@ -66,7 +66,8 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
     device = prepare(compute)
     train, val = train.to(device), val.to(device)
     first = first_weights(load(Path(params.init_from)), tokenizer) if params.init_from else None
-    model, trainer = set_up(model_params, params, compute, len(tokenizer), train, val, processes, first)
+    texts = train, val, load_sources(tokens)
+    model, trainer = set_up(model_params, params, compute, len(tokenizer), *texts, processes, first)
     learned = f"{count_parameters(model)} parameters" if trainer else "no parameters: it counts"
     log.info("%s: %s, on %s", model_params.kind, learned, device)
     where = environment(compute, device, model.stream_dtype) | {"processes": processes.count}

@@ -43,6 +43,7 @@ def download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Download:
             "licence": "unknown",
             "max_bytes": 10**6,
             "column": "text",
+            "sources": {"*": 1.0},
             "when_unreachable": "fail",
         }
         Path("params.yaml").write_text(json.dumps({"download": section | changes}))  # JSON is YAML

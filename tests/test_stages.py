@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from stages.text.tokenizers.kinds import load_tokenizer
+from stages.text.tokens import load_sources, load_tokens
 from tests.conftest import make_text
 from tests.reporting.conftest import describe
 from tests.small_project import run, set_params
@@ -140,6 +141,29 @@ def test_every_kind_of_token_goes_all_the_way(project, tokenize):
     assert f"nats per {kind.unit} on the validation text" in Path("reports/report.html").read_text().replace(
         "</span>", ""
     )
+
+
+def test_sources_train_by_their_weights_and_each_validates(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, letter in (("common", "c"), ("rare", "r")):
+        folder = Path(f"data/own/{name}")
+        folder.mkdir(parents=True)
+        for number in range(10):
+            (folder / f"{number}.txt").write_text(f"{letter} {number}\n" * 100)
+    set_params(
+        download={"corpus": "own", "sources": {"rare/*": 3, "common/*": 1}}, model={"prior": "none", "block_size": 8}
+    )
+    for stage in ("download", "tokenize", "train"):
+        run(stage)
+    tokenizer = load_tokenizer(Path("data/tokens/tokenizer.json"))
+    train, val = load_tokens(Path("data/tokens"), tokenizer)
+    text = tokenizer.decode(val)
+    assert "r 9" in text
+    assert "c 9" in text
+    assert "9" not in tokenizer.decode(train)
+    sources = load_sources(Path("data/tokens"))
+    assert [each.weight for each in sources] == [3.0, 1.0]
+    assert tokenizer.decode(train[sources[1].start :][:3]) == "c 0"
 
 
 def test_a_vocabulary_of_another_kind_is_refused(project):

@@ -1,7 +1,7 @@
 """`download:`, which text."""
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,7 @@ class DownloadParams(Section):
     licence: str
     max_bytes: int = Field(ge=1)
     column: str
+    sources: dict[str, Annotated[float, Field(gt=0.0)]] = Field(min_length=1, max_length=1000)
     when_unreachable: Literal["python-docs", "fail"]
 
     @model_validator(mode="after")

@@ -4,8 +4,9 @@ Text (.txt), JSON Lines (.jsonl, .ndjson) and Parquet (.parquet) with a column o
 (.gz, .bz2, .xz, .zst where zstandard is installed). Every text file, line and row is a document.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,30 @@ from stages.text.reading import decoded
 COMPRESSIONS = {".gz", ".bz2", ".xz", ".zst"}
 KINDS = {".txt", ".jsonl", ".ndjson", ".parquet"}
 ROWS = 1000  # at once
+SHOWN = 10  # files in a message
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Text, and whether a document begins with it."""
+    """Text, whether a document begins with it, and which source it is of: its number, and its weight in training."""
 
     text: str
     begins: bool
+    source: int = 0
+    weight: float = 1.0
 
 
-def own_pieces(folder: Path, column: str) -> Iterator[Piece]:
-    """Give the documents of every file below `folder`, by path.
+def own_pieces(folder: Path, column: str, sources: Mapping[str, float]) -> Iterator[Piece]:
+    """Give the documents of the files below `folder`, source by source, by path.
+
+    Args:
+        folder: with files in it or in folders below.
+        column: of JSON Lines and Parquet files, that holds the text.
+        sources: patterns of paths below `folder`, in which `*` stands for anything, with their weights; a file belongs
+            to the first that it fits, and is left out where it fits none.
 
     Raises:
-        TextError: where there is no file of a known kind, or one cannot be read.
+        TextError: where a source has no file of a known kind, or one cannot be read.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and kind_of(path) in KINDS)
     if not files:
@@ -39,8 +49,18 @@ def own_pieces(folder: Path, column: str) -> Iterator[Piece]:
             f"download.corpus is 'own', but there is no file of a kind that is known in {folder}/ "
             f"({', '.join(sorted(KINDS))}, also compressed): put your text there"
         )
-    for path in files:
-        yield from pieces_of(path, column)
+    names = [path.relative_to(folder).as_posix() for path in files]
+    belongs = [next((each for each in sources if fnmatchcase(name, each)), None) for name in names]
+    for number, (pattern, weight) in enumerate(sources.items()):
+        chosen = [path for path, owner in zip(files, belongs, strict=True) if owner == pattern]
+        if not chosen:
+            raise TextError(
+                f"download.sources: no file in {folder}/ is of '{pattern}' and of none before it; there are: "
+                f"{', '.join(names[:SHOWN])}"
+            )
+        for path in chosen:
+            for piece in pieces_of(path, column):
+                yield replace(piece, source=number, weight=weight)
 
 
 def pieces_of(path: Path, column: str) -> Iterator[Piece]:

@@ -1,15 +1,51 @@
-"""Which part of a text trains and which validates."""
+"""Which parts of a text train and which validate."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.errors import TextError
-from stages.text.tokenizers.base import Ids
+from stages.text.storing import Documents
 
 
-def cut_at(count: int, val_fraction: float, path: Path, starts: Ids | None = None) -> int:
+@dataclass(frozen=True)
+class Span:
+    """Characters `start` … `end` of a text, and how often training draws from them."""
+
+    start: int
+    end: int
+    weight: float = 1.0
+
+
+def divide(documents: Documents, count: int, val_fraction: float, path: Path) -> tuple[list[Span], list[Span]]:
+    """Give what trains and what validates of a text: of every source its first documents, and its last ones.
+
+    Args:
+        documents: what is known of them.
+        count: of the text's characters.
+        val_fraction: that validates, of each source; above 0 and below 1.
+        path: of the text, for the message.
+
+    Raises:
+        TextError: where a part would hold fewer than two characters, so that nothing could be predicted.
+    """
+    train, val = [], []
+    firsts = np.flatnonzero(np.diff(documents["source"], prepend=-1))
+    bounds = [*documents["start"][firsts].tolist(), count]
+    for index, first in enumerate(firsts.tolist()):
+        start, end = bounds[index : index + 2]
+        weight = float(documents["weight"][first])
+        starts = documents["start"][documents["source"] == documents["source"][first]]
+        cut = start + cut_at(end - start, val_fraction, path, starts - start)
+        train.append(Span(start, cut, weight))
+        val.append(Span(cut, end))
+    return train, val
+
+
+def cut_at(count: int, val_fraction: float, path: Path, starts: NDArray[np.int64] | None = None) -> int:
     """Give how many of `count` characters train; the rest, about `val_fraction` of them, validates.
 
     Where there are several documents, the cut is where the nearest one begins, so that none is in both parts.
@@ -29,27 +65,33 @@ def cut_at(count: int, val_fraction: float, path: Path, starts: Ids | None = Non
         cut = int(inner[np.abs(inner - cut).argmin()])
     if min(cut, count - cut) < 2:
         raise TextError(
-            f"{path} has {count} characters: divided at tokenize.val_fraction = {val_fraction}, {cut} train "
-            f"and {count - cut} validate, and both need 2 or more; give a longer text"
+            f"{path} has {count} characters of one source: divided at tokenize.val_fraction = {val_fraction}, {cut} "
+            f"train and {count - cut} validate, and both need 2 or more; give a longer text"
         )
     return cut
 
 
-def split_at(pieces: Iterable[str], cut: int) -> tuple[Iterator[str], Iterator[str]]:
-    """Give a text in pieces up to a character, and from there on; the second is there once the first has been read."""
-    whole, left = iter(pieces), list[str]()
+def within(pieces: Iterable[str], spans: Sequence[Span]) -> Iterator[tuple[Span, Iterator[str]]]:
+    """Give the text of each span, in pieces, one span after the other: each is to be read before the next."""
+    reader = Reader(pieces)
+    for span in spans:
+        for _ in reader.up_to(span.start):
+            pass
+        yield span, reader.up_to(span.end)
 
-    def first() -> Iterator[str]:
-        start = 0
-        for piece in whole:
-            yield piece[: cut - start]
-            start += len(piece)
-            if start >= cut:
-                left.append(piece[len(piece) - (start - cut) :])
+
+class Reader:
+    """Reads a text in pieces that end where they are asked to."""
+
+    def __init__(self, pieces: Iterable[str]) -> None:
+        self.pieces, self.left, self.at = iter(pieces), "", 0
+
+    def up_to(self, end: int) -> Iterator[str]:
+        """Give the text from where it stands to a character."""
+        while self.at < end:
+            piece = self.left or next(self.pieces, None)
+            if piece is None:
                 return
-
-    def second() -> Iterator[str]:
-        yield from left
-        yield from whole
-
-    return first(), second()
+            part, self.left = piece[: end - self.at], piece[end - self.at :]
+            self.at += len(part)
+            yield part

@@ -6,53 +6,77 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages import files
 from stages.errors import TextError
 from stages.text.documents import Piece
 
 SEPARATOR = "\n\n"
+# Of a document: the character that it begins at, the number of its source, and how often training draws from it.
+DOCUMENT = np.dtype([("start", "<i8"), ("source", "<i4"), ("weight", "<f8")])
+Documents = NDArray[np.void]
+ONE = (0, 0, 1.0)  # a text that is one document
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Sum, size, and the character at which each document begins."""
+    """Sum, size, and the documents: an array of DOCUMENT, in the order of the text."""
 
     sha256: str
     bytes: int
     characters: int
-    starts: list[int]
+    documents: Documents
 
 
 def store(pieces: Iterable[Piece], path: Path) -> Stored:
-    """Write documents to `path`, blank lines between them, and where each begins to documents.npy beside it.
+    """Write documents to `path`, blank lines between them, and what is known of each to documents.npy beside it.
 
     Raises:
         TextError: where there is nothing in them.
     """
     digest, size, characters = hashlib.sha256(), 0, 0
-    starts: list[int] = []
+    documents: list[tuple[int, int, float]] = []
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         for piece in pieces:
-            text = SEPARATOR + piece.text if piece.begins and starts else piece.text
+            text = SEPARATOR + piece.text if piece.begins and documents else piece.text
             if piece.begins:
-                starts.append(characters + len(text) - len(piece.text))
+                documents.append((characters + len(text) - len(piece.text), piece.source, piece.weight))
             content = text.encode()
             file.write(content)
             digest.update(content)
             size, characters = size + len(content), characters + len(text)
         if not characters:
             raise TextError(f"{path} would be empty: there is nothing to learn from; give it a text")
-    write_starts(path, starts)
-    return Stored(digest.hexdigest(), size, characters, starts)
+    return Stored(digest.hexdigest(), size, characters, write_documents(path, documents))
 
 
-def write_starts(corpus: Path, starts: list[int]) -> None:
-    """Write where documents begin."""
-    with files.replacing(starts_path(corpus)) as temporary, temporary.open("wb") as file:
-        np.save(file, np.array(starts, dtype=np.int64))
+def write_documents(corpus: Path, documents: list[tuple[int, int, float]]) -> Documents:
+    """Write what is known of the documents of a text beside it."""
+    table = np.array(documents, dtype=DOCUMENT)
+    with files.replacing(documents_path(corpus)) as temporary, temporary.open("wb") as file:
+        np.save(file, table)
+    return table
 
 
-def starts_path(corpus: Path) -> Path:
-    """Give the place of the file that says where documents begin."""
+def read_documents(corpus: Path) -> Documents:
+    """Read it; a text that nothing is known of is one document.
+
+    Raises:
+        TextError: where the file is another's, or damaged.
+    """
+    path = documents_path(corpus)
+    if not path.exists():
+        return np.array([ONE], dtype=DOCUMENT)
+    try:
+        table: Documents = np.load(path)
+    except (OSError, ValueError) as error:
+        raise TextError(f"{path} is damaged ({error}); `dvc repro -f download` makes it again") from None
+    if table.dtype != DOCUMENT:
+        raise TextError(f"{path} is of another Folio; `dvc repro -f download` makes it again")
+    return table
+
+
+def documents_path(corpus: Path) -> Path:
+    """Give the place of the file on the documents."""
     return corpus.with_name("documents.npy")

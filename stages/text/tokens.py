@@ -1,6 +1,8 @@
 """The ids of a text as torch maps them, in their small type."""
 
+import json
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,20 @@ def load_tokens(folder: Path, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
         )
     train, val = torch.split(_mapped(path, sum(counts), tokenizer), counts)
     return train, val
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where in the training ids a source begins, and how often an id of it is drawn, beside the others'."""
+
+    start: int
+    weight: float
+
+
+def load_sources(folder: Path) -> list[Source]:
+    """Give the sources of the training ids, from the first on; `load_tokens` has found the file whole."""
+    with safe_open(folder / FILE, "np") as opened:
+        return [Source(*each) for each in json.loads(opened.metadata()["sources"])]
 
 
 def _mapped(path: Path, count: int, tokenizer: Tokenizer) -> Tensor:

@@ -1,5 +1,7 @@
 """From parameters and text to a model, fitted as far as counting goes, and the trainer that takes it from there."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from stages.models.memory import check_memory
 from stages.params.compute import ComputeParams
 from stages.params.model import ModelParams
 from stages.params.train import TrainParams
+from stages.text.tokens import Source
 from stages.training.batches import Batches
 from stages.training.crossfit import CrossFitted
 from stages.training.loop import Trainer
@@ -25,6 +28,7 @@ def set_up(
     vocabulary_size: int,
     train: Tensor,
     val: Tensor,
+    sources: Sequence[Source] = (),
     processes: Processes | None = None,
     first: LanguageModel | None = None,
 ) -> tuple[LanguageModel, Trainer | None]:
@@ -37,6 +41,7 @@ def set_up(
         vocabulary_size: V.
         train: ids to learn from, (N,), on the device that the model shall be on.
         val: ids for the curve, (M,), there too.
+        sources: of the training text, with their weights.
         processes: which of several processes this is.
         first: a model of the same kind and sizes whose weights to begin with; what is counted is counted anew.
 
@@ -61,7 +66,7 @@ def set_up(
         prior = CrossFitted(counted, vocabulary_size, model_params.folds, model_params.recent).to(train.device)
     processes = processes or Processes()
     part = (processes.rank, processes.count)
-    batches = Batches(train, model_params.block_size, params.batch_size, params.seed, prior, part)
+    batches = Batches(train, model_params.block_size, params.batch_size, params.seed, prior, part, sources)
     optimizers = make_optimizers(model, params, model.stream_dtype)
     windows = spread(val, model_params.block_size, params.eval_windows)
     return model, Trainer(model, batches, optimizers, windows, params, compiled(model, params, train.device), processes)

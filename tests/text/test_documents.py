@@ -3,17 +3,20 @@ import gzip
 import json
 import lzma
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages.errors import TextError
 from stages.text.documents import own_pieces
-from stages.text.splitting import cut_at
-from stages.text.storing import store
+from stages.text.splitting import Span, cut_at, divide, within
+from stages.text.storing import DOCUMENT, read_documents, store
 
 ROWS = ["first\nline", "second – with a dash", "third 😀"]
 LINES = "".join(json.dumps({"text": row, "id": 7}) + "\n" for row in ROWS).encode()
@@ -23,13 +26,13 @@ def parquet(path: Path, column: str = "text") -> None:
     pq.write_table(pa.table({column: ROWS, "id": [1, 2, 3]}), path, row_group_size=2)
 
 
-def stored(folder: Path, column: str = "text") -> tuple[str, list[int]]:
+def stored(folder: Path, column: str = "text", sources: dict[str, float] | None = None) -> tuple[str, list[int]]:
     corpus = folder / "raw/corpus.txt"
-    found = store(own_pieces(folder / "own", column), corpus)
+    found = store(own_pieces(folder / "own", column, sources or {"*": 1.0}), corpus)
     text = corpus.read_bytes().decode()
     assert found.characters == len(text)
-    assert np.load(folder / "raw/documents.npy").tolist() == found.starts
-    return text, found.starts
+    assert read_documents(corpus).tolist() == found.documents.tolist()
+    return text, found.documents["start"].tolist()
 
 
 @pytest.fixture
@@ -111,3 +114,41 @@ def test_a_document_is_never_in_both_parts():
     assert cut_at(1000, 0.1, Path("x"), None) == 900
     with pytest.raises(TextError, match="999 train and 1 validate"):
         cut_at(1000, 0.1, Path("x"), np.array([0, 999]))
+
+
+def test_sources_come_in_the_order_given_and_a_file_belongs_to_the_first_that_it_fits(own: Path):
+    for name in ("b/one.txt", "b/two.txt", "a.txt", "left.txt"):
+        (own / name).parent.mkdir(exist_ok=True)
+        (own / name).write_text(name)
+    text, _ = stored(own.parent, sources={"b/t*": 2.0, "b/*": 0.5, "a*": 1.0})
+    assert text == "b/two.txt\n\nb/one.txt\n\na.txt"
+    documents = read_documents(own.parent / "raw/corpus.txt")
+    assert documents["source"].tolist() == [0, 1, 2]
+    assert documents["weight"].tolist() == [2.0, 0.5, 1.0]
+    with pytest.raises(TextError, match=r"is of 'c/\*' and of none before it; there are: a.txt, b/one.txt"):
+        stored(own.parent, sources={"*": 1.0, "c/*": 2.0})
+
+
+def test_every_source_trains_with_its_first_documents_and_validates_with_its_last():
+    documents = np.array([(0, 0, 2.0), (100, 0, 2.0), (180, 0, 2.0), (200, 1, 0.5)], dtype=DOCUMENT)
+    train, val = divide(documents, 300, 0.1, Path("x"))
+    assert train == [Span(0, 180, 2.0), Span(200, 290, 0.5)]
+    assert val == [Span(180, 200), Span(290, 300)]
+
+
+@given(st.lists(st.text(max_size=6)), st.lists(st.integers(0, 30), min_size=1, max_size=6))
+def test_spans_are_cut_out_of_pieces(pieces: list[str], cuts: list[int]):
+    whole = "".join(pieces)
+    bounds = sorted(cuts)
+    spans = [Span(start, end) for start, end in pairwise(bounds)][::2]
+    found = ["".join(text) for _, text in within(pieces, spans)]
+    assert found == [whole[each.start : each.end] for each in spans]
+
+
+def test_documents_of_another_folio_are_refused(tmp_path: Path):
+    np.save(tmp_path / "documents.npy", np.array([0, 5]))
+    with pytest.raises(TextError, match="is of another Folio"):
+        read_documents(tmp_path / "corpus.txt")
+    (tmp_path / "documents.npy").write_bytes(b"no array")
+    with pytest.raises(TextError, match="is damaged"):
+        read_documents(tmp_path / "corpus.txt")

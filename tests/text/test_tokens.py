@@ -4,8 +4,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from stages.errors import TextError
+from stages.text.splitting import Span
 from stages.text.tokenizers.char import CharTokenizer
-from stages.text.tokens import check_length, load_tokens
+from stages.text.tokens import Source, check_length, load_sources, load_tokens
 from stages.text.writing import write_tokens
 
 TOKENIZER = CharTokenizer("abc")
@@ -33,15 +34,18 @@ def test_ids_of_another_vocabulary_are_refused(tmp_path):
 def test_what_is_written_in_pieces_is_what_the_library_reads(tmp_path, characters):
     tokenizer = CharTokenizer(characters)
     ids = np.arange(11).astype(tokenizer.dtype) % len(characters)
-    assert write_tokens(tmp_path, [ids[:3], ids[3:7]], [ids[7:9], ids[9:]], tokenizer) == (7, 4)
+    first, second, last = Span(0, 5, 2.0), Span(6, 8), Span(8, 12)
+    train = [(first, [ids[:3], ids[3:5]]), (second, [ids[5:7]])]
+    assert write_tokens(tmp_path, train, [(last, [ids[7:9], ids[9:]])], tokenizer) == (7, 4)
+    assert load_sources(tmp_path) == [Source(0, 2.0), Source(5, 1.0)]
     read = load_file(tmp_path / "tokens.safetensors")
     assert (read["train"].dtype, read["train"].tolist(), read["val"].tolist()) == (
         tokenizer.dtype,
         ids[:7].tolist(),
         ids[7:].tolist(),
     )
-    train, val = load_tokens(tmp_path, tokenizer)
-    assert (train.tolist(), val.tolist()) == (ids[:7].tolist(), ids[7:].tolist())
+    mapped = load_tokens(tmp_path, tokenizer)
+    assert [part.tolist() for part in mapped] == [ids[:7].tolist(), ids[7:].tolist()]
 
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: whole + b"x", lambda whole: b""])  # noqa: ARG005

@@ -1,7 +1,8 @@
 import torch
 
 from stages.models.kneser_ney import Model
-from stages.training.batches import Batches, random_positions
+from stages.text.tokens import Source
+from stages.training.batches import Batches, random_positions, weighted_positions
 from stages.training.crossfit import CrossFitted
 from tests.conftest import model_params
 
@@ -31,3 +32,31 @@ def test_a_prior_comes_with_the_batch(tokens, tokenizer):
     batch = Batches(tokens, 8, 4, seed=1, prior=CrossFitted(levels, len(tokenizer), 3, recent=True)).draw()
     assert batch.log_prior is not None
     torch.testing.assert_close(batch.log_prior.exp().sum(-1), torch.ones(4, 8, 2))
+
+
+def test_sources_are_drawn_by_length_times_weight():
+    generator = torch.Generator().manual_seed(1)
+    sources = [Source(0, 1.0), Source(100, 3.0), Source(300, 1.0)]
+    draws = 40_000
+    starts = weighted_positions(1004, 4, draws, generator, sources)[:, 0]
+    counts = torch.histc(starts.float(), 1000, 0, 1000).double() / draws  # window starts 0 … 999
+    wanted = torch.tensor([1.0] * 100 + [3.0] * 200 + [1.0] * 700, dtype=torch.float64) / 1400
+    assert counts.sum() == 1  # every window begins where one may
+    assert ((counts - wanted) ** 2 / wanted).sum() * draws < 1150  # chi squared with 999 degrees of freedom
+
+
+def test_equal_weights_draw_as_if_there_were_none():
+    text = torch.arange(200, dtype=torch.uint8)
+    plain = Batches(text, 8, 4, seed=1).draw()
+    assert torch.equal(
+        Batches(text, 8, 4, seed=1, sources=[Source(0, 2.0), Source(50, 2.0)]).draw().inputs, plain.inputs
+    )
+    heavy = Batches(text, 8, 400, seed=1, sources=[Source(0, 1e-9), Source(150, 1.0)]).draw()
+    assert heavy.inputs.min() >= 150
+
+
+def test_a_source_without_room_for_a_window_is_never_drawn():
+    starts = weighted_positions(20, 8, 1000, torch.Generator().manual_seed(1), [Source(0, 1.0), Source(15, 100.0)])[
+        :, 0
+    ]
+    assert starts.max() == 11
