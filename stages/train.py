@@ -3,6 +3,9 @@
 import logging
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,8 @@ from stages.params.train import TrainParams
 from stages.text.tokenizers.base import Tokenizer
 from stages.text.tokenizers.kinds import load_tokenizer
 from stages.text.tokens import check_length, load_sources, load_tokens
-from stages.training.loop import COLUMNS, Trainer
+from stages.tracking.trackers import Trackers
+from stages.training.loop import COLUMNS, Row, Trainer
 from stages.training.processes import Processes, launch
 from stages.training.setup import set_up
 from stages.training.signals import stopping
@@ -35,7 +39,7 @@ from stages.writing.generate import generate
 
 SAMPLE_LENGTH = 100
 # They change no bit of the model.
-HARMLESS = {"checkpoint_every", "checkpoint_steps", "log_every", "sample_every"}
+HARMLESS = {"checkpoint_every", "checkpoint_steps", "log_every", "sample_every", "track"}
 
 
 @click.command(name="train", cls=StageCommand)
@@ -82,8 +86,8 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
             if not processes.first:
                 run_resumably(trainer, state, tokenizer)
                 return
-            with state.held():  # until the model is saved: only then is the state of no more use
-                run_resumably(trainer, state, tokenizer)
+            with state.held(), tracking(model_params, params) as trackers:  # a state is kept until the model is saved
+                run_resumably(trainer, state, tokenizer, trackers)
                 keep({"steps": trainer.step, "tokens_seen": trainer.tokens_seen}, trainer.table())
     elif processes.first:
         keep({"steps": 0, "tokens_seen": len(train)}, [count_row(model, train, val, params)])
@@ -130,7 +134,18 @@ def say_sample(trainer: Trainer, tokenizer: Tokenizer) -> None:
     log.info("step %d writes: %r", trainer.step, tokenizer.decode(ids[0].cpu()))
 
 
-def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: Tokenizer) -> None:
+@contextmanager
+def tracking(model: ModelParams, params: TrainParams) -> Iterator[Trackers]:
+    """Track a training wherever `train.track` asks, until it ends or stops."""
+    sections = {"model": model.model_dump(), "train": params.model_dump()}
+    trackers = Trackers(list(params.track), {f"{name}.{key}": it[key] for name, it in sections.items() for key in it})
+    try:
+        yield trackers
+    finally:
+        trackers.end()
+
+
+def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: Tokenizer, trackers: Trackers | None = None) -> None:
     """Train, from the last state if there is one, saving it now and then and when a signal comes.
 
     Raises:
@@ -153,10 +168,17 @@ def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: Tokenizer) ->
         if stopped:
             raise Interrupted(stop.signal or signal.SIGTERM)
 
+    def after_row(row: Row) -> None:
+        if trackers:
+            figures = asdict(row)
+            trackers.row(figures.pop("step"), figures)
+
     with stopping(patient=processes.count > 1) as stop:
         if state.restore(trainer):
             log.info("resumed at step %d", trainer.step)
-        trainer.run(after_step)
+        for row in trainer.rows:  # those from before the stop
+            after_row(row)
+        trainer.run(after_step, after_row)
 
 
 def count_row(model: LanguageModel, train: Tensor, val: Tensor, params: TrainParams) -> tuple[int | float, ...]:

@@ -9,8 +9,12 @@ from stages.params.model import ModelParams
 
 ROOT = Path(__file__).parent.parent
 KINDS = get_args(ModelParams.model_fields["kind"].annotation)
-# `build` imports a rung by its kind, which no import statement shows.
-BY_NAME = {"stages.models.base": {f"stages.models.{kind}" for kind in KINDS}}
+TRACKERS = ("tensorboard", "mlflow", "wandb")
+# What is imported by the name of a kind, which no import statement shows.
+BY_NAME = {
+    "stages.models.base": {f"stages.models.{kind}" for kind in KINDS},
+    "stages.tracking.trackers": {f"stages.tracking.with_{kind}" for kind in TRACKERS},
+}
 
 
 def file_of(module: str) -> Path | None:

@@ -34,4 +34,5 @@ class TrainParams(Section):
     keep: Literal["last", "best"]
     sample_every: int = Field(ge=0)
     init_from: str | None
+    track: list[Literal["tensorboard", "mlflow", "wandb"]]
     processes: int = Field(ge=1, le=1024)

@@ -86,11 +86,14 @@ class Trainer:
         losses = [row.val_loss for row in self.rows]
         return 0 < self.params.patience < len(losses) - losses.index(min(losses)) if losses else False
 
-    def run(self, after_step: Callable[[], None] = lambda: None) -> None:
+    def run(
+        self, after_step: Callable[[], None] = lambda: None, after_row: Callable[[Row], None] = lambda _: None
+    ) -> None:
         """Take every step that is left, and end with the averaged or the best weights where there are such.
 
         Args:
             after_step: called after every step but the last, when the trainer is in a state to go on from.
+            after_row: called with every new row of the curve.
         """
         self.model.train()
         first, start = self.tokens_seen, time.monotonic()
@@ -105,6 +108,7 @@ class Trainer:
                     log.info("step %d of %d, %s", self.step, self.params.max_steps, note)
                 if self.step % self.params.eval_every == 0 or self.done:
                     self.add_row(rate)
+                    after_row(self.rows[-1])
                 progress.update(task, completed=self.place)
                 if not self.done:
                     after_step()

@@ -1,0 +1,27 @@
+"""TensorBoard: event files in logs/tensorboard/; `tensorboard --logdir logs/tensorboard` shows them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from stages.tracking.trackers import Value
+
+
+class Run:
+    """A run of its own folder."""
+
+    def __init__(self, name: str, params: Mapping[str, Value]) -> None:
+        self.writer = SummaryWriter(str(Path("logs/tensorboard") / name))
+        table = "\n".join(f"| {key} | {value} |" for key, value in params.items())
+        self.writer.add_text("params", f"| | |\n| --- | --- |\n{table}")
+
+    def row(self, step: int, figures: Mapping[str, float]) -> None:
+        """See `Tracker`."""
+        for key, value in figures.items():
+            self.writer.add_scalar(key, value, step)
+        self.writer.flush()
+
+    def end(self) -> None:
+        """See `Tracker`."""
+        self.writer.close()

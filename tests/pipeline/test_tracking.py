@@ -1,0 +1,82 @@
+"""The learning curve in TensorBoard, MLflow and Weights & Biases, written by their libraries and read back by them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_text
+from tests.import_graph import ROOT
+from tests.small_project import run, set_params
+
+pytestmark = pytest.mark.pipeline
+KINDS = ["tensorboard", "mlflow", "wandb"]
+
+
+def train(folder: Path, **environment: str) -> str:
+    """Train in a process of its own; give what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.train"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
+
+
+@pytest.fixture
+def curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
+    """Train with all three; give steps and validation losses."""
+    for kind in KINDS:
+        pytest.importorskip(kind)
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/corpus.txt").write_text(make_text())
+    set_params(train={"track": KINDS})
+    run("tokenize")
+    said = train(
+        tmp_path,
+        MLFLOW_TRACKING_URI=(tmp_path / "mlruns").as_uri(),
+        MLFLOW_ALLOW_FILE_STORE="true",
+        WANDB_MODE="offline",
+        DVC_EXP_NAME="tracked",
+    )
+    assert "failed" not in said
+    lines = Path("reports/train.tsv").read_text().splitlines()[1:]
+    return [(int(line.split("\t")[0]), float(line.split("\t")[3])) for line in lines]
+
+
+def test_each_service_holds_the_curve(curve, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (events,) = (tmp_path / "logs/tensorboard").iterdir()
+    assert events.name.startswith("tracked ")
+    written = EventAccumulator(str(events)).Reload()
+    assert [(each.step, pytest.approx(each.value, rel=1e-5)) for each in written.Scalars("val_loss")] == curve
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    from mlflow import MlflowClient
+
+    client = MlflowClient((tmp_path / "mlruns").as_uri())
+    experiment = client.get_experiment_by_name("folio")
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.data.params["model.n_embd"] == "16"
+    assert tracked.info.status == "FINISHED"
+    history = client.get_metric_history(tracked.info.run_id, "val_loss")
+    assert [(each.step, pytest.approx(each.value, rel=1e-5)) for each in history] == curve
+
+    (kept,) = (tmp_path / "logs/wandb").glob("offline-run-*/run-*.wandb")
+    assert kept.stat().st_size > 1000
+
+
+def test_a_service_that_is_down_does_not_stop_a_training(curve, tmp_path):
+    set_params(train={"track": ["mlflow"], "max_steps": 10})
+    said = train(tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "mlflow failed (" in said
+    assert "training goes on without it" in said
+    assert "models holds the model" in said
