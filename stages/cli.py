@@ -12,7 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "download": ("stages.download", "Fetch the text and write down where it came from."),
     "tokenize": ("stages.encode", "Turn the text into tensors of ids and a vocabulary."),
     "train": ("stages.train", "Train the model that params.yaml describes."),
-    "evaluate": ("stages.evaluate", "Measure the model on the whole validation split."),
+    "evaluate": ("stages.evaluate", "Measure the model on the validation split."),
     "sample": ("stages.sample", "Let the model write."),
     "report": ("stages.report", "Show on a page what the model learned."),
     "compare": ("stages.compare", "Put runs side by side: what differs, and by how much more than chance."),

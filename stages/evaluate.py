@@ -28,6 +28,7 @@ from stages.writing.generate import generate
 
 COUNTED = 20_000_000  # tokens of the training text that plain counting sees: some 2 GB at order 7
 COPY_SAMPLES, COPY_LENGTH = 16, 512
+STRETCHES = 16
 
 
 @click.command(name="evaluate", cls=StageCommand)
@@ -47,7 +48,7 @@ COPY_SAMPLES, COPY_LENGTH = 16, 512
 def command(
     params_path: Path, tokens: Path, model_folder: Path, metrics: Path, by_position: Path, calibration: Path
 ) -> None:
-    """Measure the model on the whole validation split, in windows of its block size, beside plain counting.
+    """Measure the model on the validation split, in windows of its block size, beside plain counting.
 
     Losses are in nats per token, a character or what tokenize.kind says, and per character and byte as well; a window
     sees nothing before it. Counting sees the first 20 million tokens.
@@ -61,7 +62,8 @@ def command(
     train, val = load_tokens(tokens, saved.tokenizer)
     device = prepare(compute)
     saved.model.to(device)
-    train, val = train.to(device), val.to(device)
+    train, val = train.to(device), from_all_over(val, params.max_tokens).to(device)
+    log.debug("measuring on %d tokens", len(val))
     block_size = saved.model.params.block_size
     on_val = measure(saved.model, blockwise(val, block_size, params.batch_size))
     on_train = measure(saved.model, blockwise(train[: len(val)], block_size, params.batch_size))
@@ -82,6 +84,15 @@ def command(
     write_tsv(calibration, ("confidence", "accuracy", "tokens"), (row for row in rows if row[2]))
     log.info("%s: val_loss %.4f; counting pairs gives %.4f", metrics, on_val.loss, figures["bigram_val_loss"])
     log.info("next: folio sample, folio report, folio compare HEAD workspace")
+
+
+def from_all_over(tokens: Tensor, most: int) -> Tensor:
+    """Give a text, (N,), or, where it is longer than `most`, that many tokens of it, in STRETCHES from all over it."""
+    if len(tokens) <= most:
+        return tokens
+    length = -(-most // STRETCHES)
+    starts = torch.linspace(0, len(tokens) - length, STRETCHES, dtype=torch.float64).long().tolist()
+    return torch.cat([tokens[start : start + length] for start in starts])[:most]
 
 
 def summarize(saved: Saved, on_val: Measured, on_train: Measured, val: Tensor) -> dict[str, float | int]:

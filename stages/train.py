@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from stages.tracking.trackers import Trackers
 from stages.training.loop import COLUMNS, Row, Trainer
 from stages.training.processes import Processes, launch
 from stages.training.setup import set_up
+from stages.training.sharding import whole
 from stages.training.signals import stopping
 from stages.training.state import StateFolder, code_version
 from stages.writing.choosing import Choice
@@ -70,27 +71,27 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
     device = prepare(compute)
     train, val = train.to(device), val.to(device)
     first = first_weights(load(Path(params.init_from)), tokenizer) if params.init_from else None
-    texts = train, val, load_sources(tokens)
-    model, trainer = set_up(model_params, params, compute, len(tokenizer), *texts, processes, first)
-    learned = f"{count_parameters(model)} parameters" if trainer else "no parameters: it counts"
-    log.info("%s: %s, on %s", model_params.kind, learned, device)
-    where = environment(compute, device, model.stream_dtype) | {"processes": processes.count}
+    with processes.connected(device):
+        texts = train, val, load_sources(tokens)
+        model, trainer = set_up(model_params, params, compute, len(tokenizer), *texts, processes, first)
+        learned = f"{count_parameters(model)} parameters" if trainer else "no parameters: it counts"
+        log.info("%s: %s, on %s", model_params.kind, learned, device)
+        where = environment(compute, device, model.stream_dtype) | {"processes": processes.count}
 
-    def keep(trained: dict[str, Any], rows: list[tuple[int | float, ...]]) -> None:
-        write_tsv(curve, COLUMNS, rows)
-        save(model_folder, model, tokenizer, trained | {"environment": where})
+        def keep(trained: dict[str, Any], rows: list[tuple[int | float, ...]]) -> None:
+            weights = {name: whole(weight) for name, weight in model.state_dict().items()}
+            if processes.first:
+                write_tsv(curve, COLUMNS, rows)
+                save(model_folder, model, tokenizer, trained | {"environment": where}, weights)
 
-    if trainer:
-        state = StateFolder(describe(model_params, params, tokens) | where | {"code": code_version(__file__)})
-        with processes.connected(device):
-            if not processes.first:
-                run_resumably(trainer, state, tokenizer)
-                return
-            with state.held(), tracking(model_params, params) as trackers:  # a state is kept until the model is saved
+        if trainer:
+            state = StateFolder(describe(model_params, params, tokens) | where | {"code": code_version(__file__)})
+            held = state.held() if processes.first else nullcontext()  # until the model is saved
+            with held, tracking(model_params, params, processes) as trackers:
                 run_resumably(trainer, state, tokenizer, trackers)
                 keep({"steps": trainer.step, "tokens_seen": trainer.tokens_seen}, trainer.table())
-    elif processes.first:
-        keep({"steps": 0, "tokens_seen": len(train)}, [count_row(model, train, val, params)])
+        else:
+            keep({"steps": 0, "tokens_seen": len(train)}, [count_row(model, train, val, params)])
     log.info("%s holds the model, %s its curve", model_folder, curve)
     log.info("next: folio evaluate, folio sample")
 
@@ -135,17 +136,18 @@ def say_sample(trainer: Trainer, tokenizer: Tokenizer) -> None:
 
 
 @contextmanager
-def tracking(model: ModelParams, params: TrainParams) -> Iterator[Trackers]:
-    """Track a training wherever `train.track` asks, until it ends or stops."""
+def tracking(model: ModelParams, params: TrainParams, processes: Processes) -> Iterator[Trackers]:
+    """Track a training wherever `train.track` asks, until it ends or stops; of several processes the first does."""
     sections = {"model": model.model_dump(), "train": params.model_dump()}
-    trackers = Trackers(list(params.track), {f"{name}.{key}": it[key] for name, it in sections.items() for key in it})
+    kinds = list(params.track) if processes.first else []
+    trackers = Trackers(kinds, {f"{name}.{key}": it[key] for name, it in sections.items() for key in it})
     try:
         yield trackers
     finally:
         trackers.end()
 
 
-def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: Tokenizer, trackers: Trackers | None = None) -> None:
+def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: Tokenizer, trackers: Trackers) -> None:
     """Train, from the last state if there is one, saving it now and then and when a signal comes.
 
     Raises:
@@ -161,17 +163,16 @@ def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: Tokenizer, tr
             say_sample(trainer, tokenizer)
         by_steps, by_time = params.checkpoint_steps, params.checkpoint_every
         due = trainer.step % by_steps == 0 if by_steps else time.monotonic() - saved_at >= by_time
-        stopped = processes.any_of_them(stop.signal is not None)  # all at the same step
-        if (due or stopped) and processes.first:
+        due, stopped = processes.any_of_them(due, stop.signal is not None)  # all at the same step
+        if due or stopped:
             state.save(trainer)
             saved_at = time.monotonic()
         if stopped:
             raise Interrupted(stop.signal or signal.SIGTERM)
 
     def after_row(row: Row) -> None:
-        if trackers:
-            figures = asdict(row)
-            trackers.row(figures.pop("step"), figures)
+        figures = asdict(row)
+        trackers.row(figures.pop("step"), figures)
 
     with stopping(patient=processes.count > 1) as stop:
         if state.restore(trainer):

@@ -58,6 +58,6 @@ def train_params(**changes: Any) -> TrainParams:
         "lr_embedding": 0.02, "lr_head": 0.003, "weight_decay": 0.0, "warmup_steps": 2, "decay_fraction": 0.5,
         "clip_norm": 0.0, "average": 0.0, "compile": "off", "eval_every": 10, "eval_windows": 4, "log_every": 10,
         "checkpoint_every": 5.0, "checkpoint_steps": 0, "max_seconds": 0.0, "patience": 0, "keep": "last",
-        "sample_every": 0, "init_from": None, "processes": 1,
+        "sample_every": 0, "init_from": None, "track": [], "processes": 1, "shard": False,
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)

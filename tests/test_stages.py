@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from stages.evaluate import from_all_over
 from stages.text.tokenizers.kinds import load_tokenizer
 from stages.text.tokens import load_sources, load_tokens
 from tests.conftest import make_text
@@ -190,13 +192,22 @@ def test_training_twice_gives_equal_files(project):
     ],
 )
 def test_train_refuses_wrong_parameters_and_leaves_no_model(project, changes, message):
-    if changes == {"compute": {"device": "cuda"}}:
-        torch = pytest.importorskip("torch")
-        if torch.cuda.is_available():
-            pytest.skip("there is a CUDA device, so it cannot be missed")
+    if changes == {"compute": {"device": "cuda"}} and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device, so it cannot be missed")
     set_params(**changes)
     assert message in run("train", fails=2).stderr
     assert not Path("models").exists()
+
+
+def test_of_a_long_validation_part_some_is_measured_from_all_over(with_model):
+    set_params(evaluate={"max_tokens": 300})
+    run("evaluate")
+    positions = pd.read_csv("reports/loss_by_position.tsv", sep="\t")
+    assert positions["tokens"].sum() == 299
+    tokens = torch.arange(1000)
+    chosen = from_all_over(tokens, 160)
+    assert chosen.tolist() == [start + each for start in range(0, 991, 66) for each in range(10)]
+    assert torch.equal(from_all_over(tokens, 1000), tokens)
 
 
 def test_evaluate_refuses_a_stride_beyond_the_block(with_model):

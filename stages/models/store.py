@@ -31,10 +31,20 @@ class Saved:
     training: dict[str, Any]  # steps, tokens_seen
 
 
-def save(folder: Path, model: LanguageModel, tokenizer: Tokenizer, training: dict[str, Any]) -> None:
-    """Write a model folder; the manifest comes last, so that a folder with one is whole."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    files.write_bytes(folder / WEIGHTS, serialize(weights))
+def save(
+    folder: Path,
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    training: dict[str, Any],
+    weights: dict[str, Tensor] | None = None,
+) -> None:
+    """Write a model folder; the manifest comes last, so that a folder with one is whole.
+
+    `weights` stands in for the model's own, where it does not hold all of them.
+    """
+    weights = model.state_dict() if weights is None else weights
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    files.write_bytes(folder / WEIGHTS, serialize(content))
     config = {"format": FORMAT, "model": model.params.model_dump(), "training": training}
     files.write_json(folder / CONFIG, config)
     tokenizer.save(folder / TOKENIZER)

@@ -1,8 +1,8 @@
 """`train:`, how the model learns."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.params.base import Section
 
@@ -36,3 +36,10 @@ class TrainParams(Section):
     init_from: str | None
     track: list[Literal["tensorboard", "mlflow", "wandb"]]
     processes: int = Field(ge=1, le=1024)
+    shard: bool
+
+    @model_validator(mode="after")
+    def _whole_to_write(self) -> Self:
+        if self.shard and self.sample_every:
+            raise ValueError(f"sample_every is {self.sample_every}, but shard is on: no process holds a model to write")
+        return self

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Protocol
@@ -30,7 +30,7 @@ Make = Callable[[str, Mapping[str, Value]], Tracker]
 class Trackers:
     """Several together. One that fails is left out from then on: a training is not lost to a service that is down."""
 
-    def __init__(self, kinds: list[str], params: Mapping[str, Value]) -> None:
+    def __init__(self, kinds: Sequence[str], params: Mapping[str, Value]) -> None:
         self.running: dict[str, Tracker] = {}
         name = f"{os.environ.get('DVC_EXP_NAME') or 'folio'} {time.strftime('%Y-%m-%d %H.%M.%S')}"
         for kind in kinds:

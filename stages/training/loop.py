@@ -18,6 +18,7 @@ from stages.training.batches import Batch, Batches
 from stages.training.muon import Muon
 from stages.training.processes import Processes
 from stages.training.schedules import momentum_rise, trapezoid
+from stages.training.sharding import whole
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ class Trainer:
         batches = self.batches.draw_step(self.params.accumulate)
         loss = torch.stack([self._add_gradient(batch) for batch in batches]).mean()
         gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
-        self.processes.average([*gradients, loss])
-        length = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm or torch.inf)
+        self.processes.average([loss] if self.params.shard else [*gradients, loss])  # sharded ones are averages
+        length = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm or torch.inf))
         if not (loss + length).isfinite():
             raise WorkError(
                 f"at step {self.step + 1} the loss is {float(loss):g} and the gradient's norm {float(length):g}: the "

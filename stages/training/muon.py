@@ -6,10 +6,14 @@ fast in.
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+from stages.training.processes import Processes
+from stages.training.sharding import part_like, whole
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration: steepest at zero
 
@@ -24,6 +28,7 @@ class Muon(Optimizer):
         weight_decay: decoupled, times lr.
         steps: Newton–Schulz steps.
         dtype: in which those are taken.
+        processes: that move the same matrices, each making its part of them orthogonal.
     """
 
     def __init__(
@@ -34,9 +39,10 @@ class Muon(Optimizer):
         weight_decay: float = 0.0,
         steps: int = 5,
         dtype: torch.dtype = torch.float32,
+        processes: Processes | None = None,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.steps, self.dtype = steps, dtype
+        self.steps, self.dtype, self.processes = steps, dtype, processes or Processes()
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - no closures here
@@ -50,16 +56,18 @@ class Muon(Optimizer):
                 self._move(matrices, group)
 
     def _move(self, matrices: list[Tensor], group: dict[str, float]) -> None:
-        updates = [self._momentum(matrix, group["momentum"]) for matrix in matrices]
-        whole = orthogonalize(torch.cat([_tall(update) for update in updates]), self.steps, self.dtype)
+        updates = [whole(self._momentum(matrix, group["momentum"])) for matrix in matrices]
+        stacked = torch.cat([_tall(update) for update in updates])
+        moves = self.processes.share_out(partial(orthogonalize, steps=self.steps, dtype=self.dtype), stacked)
         start = 0
         for matrix in matrices:
             rows, columns = matrix.shape[-2:]
-            part = whole[start : start + matrix[..., 0, 0].numel()]
+            part = moves[start : start + matrix.shape[:-2].numel()]
             start += len(part)
             update = part if rows >= columns else part.mT
             matrix.mul_(1 - group["lr"] * group["weight_decay"])
-            matrix.add_(update.reshape(matrix.shape), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+            update = part_like(update.reshape(matrix.shape), matrix)
+            matrix.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
     def _momentum(self, matrix: Tensor, momentum: float) -> Tensor:
         assert matrix.grad is not None

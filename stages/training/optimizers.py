@@ -6,9 +6,12 @@ from torch.optim import AdamW, Optimizer
 
 from stages.params.train import TrainParams
 from stages.training.muon import Muon
+from stages.training.processes import Processes
 
 
-def make_optimizers(model: nn.Module, params: TrainParams, dtype: torch.dtype) -> list[Optimizer]:
+def make_optimizers(
+    model: nn.Module, params: TrainParams, dtype: torch.dtype, processes: Processes | None = None
+) -> list[Optimizer]:
     """Make the optimizers of `train.optimizer`; each group keeps its full rate as `base_lr`.
 
     `muon`: Muon for the matrices of the blocks, Adam for embedding tables, and for what is left (head, prior's map,
@@ -18,14 +21,16 @@ def make_optimizers(model: nn.Module, params: TrainParams, dtype: torch.dtype) -
         decay = params.weight_decay
         optimizers: list[Optimizer] = [AdamW(model.parameters(), params.lr, (0.9, 0.99), weight_decay=decay)]
     else:
-        optimizers = _muon_and_adam(model, params, dtype)
+        optimizers = _muon_and_adam(model, params, dtype, processes)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
     return optimizers
 
 
-def _muon_and_adam(model: nn.Module, params: TrainParams, dtype: torch.dtype) -> list[Optimizer]:
+def _muon_and_adam(
+    model: nn.Module, params: TrainParams, dtype: torch.dtype, processes: Processes | None
+) -> list[Optimizer]:
     matrices, tables, rest = [], [], []
     for path, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
@@ -40,4 +45,4 @@ def _muon_and_adam(model: nn.Module, params: TrainParams, dtype: torch.dtype) ->
     adam = AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     if not matrices:
         return [adam]
-    return [Muon(matrices, params.lr, weight_decay=params.weight_decay, dtype=dtype), adam]
+    return [Muon(matrices, params.lr, weight_decay=params.weight_decay, dtype=dtype, processes=processes), adam]

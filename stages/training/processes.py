@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -45,11 +45,13 @@ class Processes:
         return self.rank == 0
 
     def check(self, params: TrainParams) -> None:
-        """Refuse a batch that cannot be shared out.
+        """Refuse a batch or a model that cannot be shared out.
 
         Raises:
             ParameterError: naming the batch and the processes.
         """
+        if params.shard and self.count == 1:
+            raise ParameterError("train.shard is on, and there is one process: set train.processes to 2 or more")
         if params.batch_size % self.count and params.accumulate % self.count:
             raise ParameterError(
                 f"train.batch_size is {params.batch_size} and train.accumulate {params.accumulate}: {self.count} "
@@ -72,15 +74,15 @@ class Processes:
         finally:
             dist.destroy_process_group()
 
-    def any_of_them(self, mine: bool) -> bool:
-        """Say whether any process says so."""
+    def any_of_them(self, *mine: bool) -> list[bool]:
+        """Say of each question whether any process says yes."""
         if self.count == 1:
-            return mine
-        wishes = torch.tensor([float(mine)])
+            return list(mine)
+        wishes = torch.tensor(mine, dtype=torch.float32)
         if dist.get_backend() == "nccl":
             wishes = wishes.cuda()
         dist.all_reduce(wishes)
-        return bool(wishes > 0)
+        return [bool(wish) for wish in wishes.tolist()]
 
     def average(self, tensors: list[Tensor]) -> None:
         """Replace every tensor by its mean over the processes, all in one message."""
@@ -93,6 +95,19 @@ class Processes:
         for tensor in tensors:
             tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
             start += tensor.numel()
+
+    def share_out(self, work: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
+        """Do `work` on each of `items`, (N, …), every process on its part of them, and give all of them all results."""
+        if self.count == 1 or len(items) == 1:
+            return work(items)
+        size = -(-len(items) // self.count)
+        mine = items[self.rank * size : (self.rank + 1) * size]
+        done = torch.zeros(size, *items.shape[1:], dtype=items.dtype, device=items.device)
+        if len(mine):
+            done[: len(mine)] = work(mine)
+        results = torch.empty(self.count * size, *items.shape[1:], dtype=items.dtype, device=items.device)
+        dist.all_gather_single(results, done)
+        return results[: len(items)]
 
 
 def launch(count: int, module: str, arguments: list[str]) -> None:

@@ -19,6 +19,7 @@ from stages.training.crossfit import CrossFitted
 from stages.training.loop import Trainer
 from stages.training.optimizers import make_optimizers
 from stages.training.processes import Processes
+from stages.training.sharding import shard
 
 
 def set_up(
@@ -54,9 +55,13 @@ def set_up(
     """
     check_memory(model_params, len(train))
     torch.manual_seed(params.seed)
-    model = build(model_params, vocabulary_size).to(train.device)
+    model = build(model_params, vocabulary_size)
     if first:
         copy_weights(first, model)
+    processes = processes or Processes()
+    if params.shard and count_parameters(model):
+        shard(model, train.device)  # part by part: the whole of it need not fit there
+    model.to(train.device)
     counted = model.fit(train)
     if not count_parameters(model):
         return model, None
@@ -64,10 +69,9 @@ def set_up(
     prior = None
     if counted:
         prior = CrossFitted(counted, vocabulary_size, model_params.folds, model_params.recent).to(train.device)
-    processes = processes or Processes()
     part = (processes.rank, processes.count)
     batches = Batches(train, model_params.block_size, params.batch_size, params.seed, prior, part, sources)
-    optimizers = make_optimizers(model, params, model.stream_dtype)
+    optimizers = make_optimizers(model, params, model.stream_dtype, processes)
     windows = spread(val, model_params.block_size, params.eval_windows)
     return model, Trainer(model, batches, optimizers, windows, params, compiled(model, params, train.device), processes)
 
@@ -88,6 +92,8 @@ def copy_weights(source: LanguageModel, target: LanguageModel) -> None:
 
 def compiled(model: LanguageModel, params: TrainParams, device: torch.device) -> nn.Module:
     """Compile the model where that pays: `auto` does so on CUDA alone, since a few CPU cores take half a minute."""
+    if params.shard:
+        return model
     if params.compile == "on" or (params.compile == "auto" and device.type == "cuda"):
         model_compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
         return model_compiled

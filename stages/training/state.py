@@ -26,6 +26,7 @@ from stages import files
 from stages.errors import WorkError
 from stages.logs import log
 from stages.training.loop import Row, Trainer
+from stages.training.sharding import part_like, whole
 
 FORMAT = 2
 LOCK_SECONDS = 1.0
@@ -72,9 +73,17 @@ class StateFolder:
             lock.release()
 
     def save(self, trainer: Trainer) -> None:
-        """Write the trainer's state; the one before is there until this one is whole."""
+        """Write the trainer's state; the one before is there until this one is whole.
+
+        Of several processes the first one writes, and where a model is shared out all have to call this.
+        """
+        if not (trainer.processes.first or trainer.params.shard):
+            return
+        content = tensors(trainer)
+        if not trainer.processes.first:
+            return
         path = self.folder / f"step-{trainer.step}.safetensors"
-        files.write_bytes(path, save(tensors(trainer)))
+        files.write_bytes(path, save(content))
         rows = [asdict(row) for row in trainer.rows]
         latest = {"file": path.name, "sha256": files.sha256(path), "step": trainer.step, "rows": rows}
         latest["seconds"] = trainer.seconds
@@ -128,7 +137,7 @@ def tensors(trainer: Trainer) -> dict[str, Tensor]:
         found["cuda"] = torch.cuda.get_rng_state()
     if trainer.losses:
         found["losses"] = torch.stack(trainer.losses)
-    return {name: tensor.cpu().contiguous().clone() for name, tensor in found.items()}
+    return {name: whole(tensor).cpu().contiguous().clone() for name, tensor in found.items()}
 
 
 @torch.no_grad()
@@ -139,17 +148,21 @@ def put_back(trainer: Trainer, saved: dict[str, Tensor]) -> None:
         KeyError: where something is missing; the trainer may be half restored then.
     """
     device = trainer.batches.tokens.device
+    weights = list(trainer.model.parameters())
     for name, weight in trainer.model.named_parameters():
-        weight.copy_(saved[f"weight.{name}"])
+        weight.copy_(part_like(saved[f"weight.{name}"], weight))
     for index, average in enumerate(trainer.average):
-        average.copy_(saved[f"average.{index}"])
-    trainer.best = [saved[f"best.{index}"].to(device) for index in range(len(saved)) if f"best.{index}" in saved]
+        average.copy_(part_like(saved[f"average.{index}"], average))
+    best = [saved[f"best.{index}"].to(device) for index in range(len(saved)) if f"best.{index}" in saved]
+    trainer.best = [part_like(each, weight) for each, weight in zip(best, weights, strict=False)]
     for number, optimizer in enumerate(trainer.optimizers):
+        moved = [weight for group in optimizer.param_groups for weight in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in saved.items():
             if name.startswith(f"optimizer.{number}."):
                 place, key = name.split(".")[2:]
-                state.setdefault(int(place), {})[key] = value
+                like = moved[int(place)]
+                state.setdefault(int(place), {})[key] = part_like(value, like) if value.shape == like.shape else value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     trainer.batches.generator.set_state(saved["batches"])
     torch.set_rng_state(saved["torch"])

@@ -90,6 +90,38 @@ def test_a_killed_worker_is_replaced_and_the_end_is_the_same(make_project: Calla
     assert project.outputs() == whole
 
 
+def test_a_model_in_parts_learns_as_a_whole_one(make_project: Callable[..., Project]):
+    train = TRAIN | {"average": 0.5, "keep": "best", "clip_norm": 1.0}
+    project = make_project(compute=EXACT, model=KIND, train=train)
+    assert project.run()[0] == 0
+    alone = curve(project)
+    for processes in (2, 3):  # three parts of a matrix are not equal
+        changed = train | {"batch_size": 12 // processes * processes, "processes": processes, "shard": True}
+        project.set(compute=EXACT, model=KIND, train=changed | {"batch_size": 4} if processes == 2 else changed)
+        project.clean()
+        code, said = project.run()
+        assert code == 0, said
+        if processes == 2:
+            np.testing.assert_allclose(curve(project), alone, atol=1e-4)
+    code, said = project.run("evaluate")
+    assert code == 0, said
+
+
+def test_a_killed_worker_with_a_part_of_the_model_is_replaced(make_project: Callable[..., Project]):
+    sections = {"compute": EXACT, "model": KIND, "train": TRAIN | {"processes": 2, "shard": True, "max_steps": 600}}
+    project = make_project(**sections)
+    assert project.run()[0] == 0
+    whole = project.outputs()
+    project.clean()
+    process = project.start()
+    project.wait_for_state(100)
+    os.kill(max(workers(project)), signal.SIGKILL)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert "resumed at step" in said
+    assert project.outputs() == whole
+
+
 def test_a_stopped_run_of_two_goes_on(make_project: Callable[..., Project]):
     project = make_project(compute=EXACT, model=KIND, train=TRAIN | {"processes": 2, "max_steps": 600})
     process = project.start()

@@ -3,12 +3,14 @@
 A finished run of a small model in a fresh clone is made once; every test that changes something works in a copy of it.
 """
 
+import getpass
 import gzip
 import hashlib
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -317,6 +319,49 @@ def test_s3_carries_a_run_to_another_machine_and_its_run_cache(project: Project,
     project.environment |= {name.upper(): value for name, value in CREDENTIALS.items()}
     project.run("dvc", "remote", "add", "--default", "store", "s3://folio/runs")
     project.run("dvc", "remote", "modify", "store", "endpointurl", bucket)
+    carried_to_others(project, tmp_path)
+
+
+@pytest.fixture
+def ssh_store(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Start a real SSH server on this machine; give what a DVC remote needs to know of it."""
+    pytest.importorskip("dvc_ssh")
+    daemon = shutil.which("sshd", path="/usr/sbin:/usr/bin") or pytest.skip("no sshd here: apt install openssh-server")
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name in ("host", "user"):
+        generate = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)]
+        subprocess.run(generate, check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    lines = {
+        "Port": port, "ListenAddress": "127.0.0.1", "HostKey": keys / "host", "AuthorizedKeysFile": keys / "user.pub",
+        "PidFile": "none", "StrictModes": "no", "UsePAM": "no", "Subsystem": "sftp internal-sftp",
+    }  # fmt: skip
+    (keys / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where it drops its rights
+    with subprocess.Popen([daemon, "-D", "-e", "-f", str(keys / "sshd_config")], stderr=subprocess.PIPE) as server:
+        assert server.stderr
+        assert b"listening" in server.stderr.readline()
+        address = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{tmp_path / 'store'}"
+        yield {"url": address, "keyfile": str(keys / "user")}
+        server.terminate()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ssh_carries_a_run_to_another_machine_and_its_run_cache(
+    project: Project, ssh_store: dict[str, str], tmp_path: Path
+):
+    project.run("dvc", "remote", "add", "--default", "store", ssh_store["url"])
+    project.run("dvc", "remote", "modify", "store", "keyfile", ssh_store["keyfile"])
+    carried_to_others(project, tmp_path)
+    assert list((tmp_path / "store/files/md5").iterdir())
+
+
+def carried_to_others(project: Project, tmp_path: Path) -> None:
+    """Push to the remote; pull in a clone, and let another fetch what its pipeline needs."""
     project.run("git", "commit", "--quiet", "--all", "--message", "a remote")
     project.run("dvc", "push", "--run-cache")
     project.run("git", "clone", "--quiet", str(project.folder), str(tmp_path / "other"))
