@@ -1,10 +1,11 @@
-"""What grows with the text and the processes: `python -m benchmarks.scaling`, some four minutes on two cores.
+"""What grows with the text and the processes: `python -m benchmarks.scaling`, some three minutes on two cores.
 
-`folio tokenize` on texts of 1, 10 and 200 MB (the one given, mixed line by line): seconds, MB a second, and the largest
-resident memory of its process. The memory that counting takes, with and without cross-fitting, on 1 and 4 MB of this
-text and Python's own library. Then the time of a training step with one process of one thread, with one of two
-threads, and with two of one thread, on batches of eight windows: medians of three runs, imports and counting left out.
-Writes benchmarks/scaling.md. Needs tokens (`dvc repro tokenize`) and the extra `bench`.
+`folio tokenize`, for every kind of tokens, on texts of 1, 10 and 200 MB (the one given, mixed line by line): seconds,
+MB a second, and the largest resident memory of its process. The memory that counting takes, with and without
+cross-fitting, on 1 and 4 MB of this text and Python's own library, in characters and in 2,048 pieces of words. Then the
+time of a training step with one process of one thread, with one of two threads, and with two of one thread, on batches
+of eight windows: medians of three runs, imports and counting left out. Writes benchmarks/scaling.md. Needs tokens
+(`dvc repro tokenize`) and the extra `bench`.
 """
 
 import os
@@ -64,33 +65,35 @@ from stages.logs import peak_memory
 from stages.models.kneser_ney import Model
 from stages.params.base import read_section
 from stages.params.model import ModelParams
+from stages.text.tokenizers.bpe import BpeTokenizer
 from stages.text.tokenizers.char import CharTokenizer
 from stages.training.crossfit import CrossFitted
 
 text, order = Path(sys.argv[1]).read_text(), int(sys.argv[2])
 params = read_section(Path(sys.argv[3]), "model", ModelParams).model_copy(update={"order": order})
-tokenizer = CharTokenizer.of(text)
-ids = torch.from_numpy(tokenizer.encode(text))
+tokenizer = CharTokenizer.of(text) if sys.argv[4] == "char" else BpeTokenizer.of_pieces([text], 2048)
+ids = torch.from_numpy(tokenizer.encode(text).astype("int64"))
 before = peak_memory()
 levels = Model(params, len(tokenizer)).fit(ids)
 counted = peak_memory()
 CrossFitted(levels, len(tokenizer), params.folds, params.recent)
 for value in (counted, peak_memory()):
-    print((value - before) * 2**20 / len(text))
+    print((value - before) * 2**20 / len(ids))
 """
 
 
-def count(megabytes: int, order: int, text: str) -> dict[str, str]:
-    """Count so much text in a process of its own, and give the bytes a character that it took."""
+def count(kind: str, megabytes: int, order: int, text: str) -> dict[str, str]:
+    """Count so much text in a process of its own, and give the bytes a token that it took."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "text.txt"
         path.write_text(text[: megabytes * 1_000_000], encoding="utf-8")
-        command = [sys.executable, "-c", COUNT, str(path), str(order), str(ROOT / "params.yaml")]
+        command = [sys.executable, "-c", COUNT, str(path), str(order), str(ROOT / "params.yaml"), kind]
         said = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout.split()
     return {
-        "characters, million": str(megabytes),
+        "kind": kind,
+        "text, MB": str(megabytes),
         "order": str(order),
-        "counting, bytes a character": f"{float(said[0]):.0f}",
+        "counting, bytes a token": f"{float(said[0]):.0f}",
         "with cross-fitting": f"{float(said[1]):.0f}",
     }
 
@@ -121,7 +124,9 @@ def main() -> None:
     texts = pd.DataFrame([tokenize(kind, size, corpus.splitlines(keepends=True)) for kind in KINDS for size in SIZES])
     library = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
     mixed = corpus + "".join(path.read_text(encoding="utf-8") for path in library)
-    counts = pd.DataFrame([count(size, order, mixed) for size, order in ((1, 7), (4, 7), (4, 4))])
+    counts = pd.DataFrame(
+        [count(*given, mixed) for given in (("char", 1, 7), ("char", 4, 7), ("char", 4, 4), ("bpe", 4, 7))]
+    )
     rows = []
     for processes, threads in ((1, 1), (1, 2), (2, 1)):
         seconds = statistics.median(step_seconds(threads, processes) for _ in range(RUNS))

@@ -55,7 +55,8 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
         train, val = divide(read_documents(corpus_path), count, params.val_fraction, corpus_path)
         if tokenizer is None:
             learned = chain.from_iterable(text for _, text in within(pieces(), train))
-            tokenizer = BpeTokenizer.of_pieces(spread(learned, count), params.vocabulary_size)
+            length = sum(span.end - span.start for span in train)
+            tokenizer = BpeTokenizer.of_pieces(spread(learned, length), params.vocabulary_size)
         first, last = (encoded(within(pieces(), spans), tokenizer) for spans in (train, val))
         counts = write_tokens(tokens, first, last, tokenizer)
     tokenizer.save(tokens / "tokenizer.json")

@@ -22,7 +22,7 @@ from stages.params.base import read_section
 from stages.params.compute import ComputeParams
 from stages.params.evaluate import EvaluateParams
 from stages.text.tokenizers.base import Tokenizer
-from stages.text.tokens import load_tokens
+from stages.text.tokens import load_tokens, on_device
 from stages.writing.choosing import Choice
 from stages.writing.generate import generate
 
@@ -62,7 +62,7 @@ def command(
     train, val = load_tokens(tokens, saved.tokenizer)
     device = prepare(compute)
     saved.model.to(device)
-    train, val = train.to(device), from_all_over(val, params.max_tokens).to(device)
+    train, val = on_device(train, device), on_device(from_all_over(val, params.max_tokens), device)
     log.debug("measuring on %d tokens", len(val))
     block_size = saved.model.params.block_size
     on_val = measure(saved.model, blockwise(val, block_size, params.batch_size))
@@ -122,7 +122,7 @@ def per_text(loss: float, val: Tensor, tokenizer: Tokenizer) -> tuple[float, flo
 
 
 def sliding_loss(model: LanguageModel, val: Tensor, params: EvaluateParams) -> float:
-    """Give the loss with at least block_size - stride characters before each one predicted (the first ones apart).
+    """Give the loss with at least block_size - stride tokens before each one predicted (the first ones apart).
 
     Raises:
         ParameterError: where the stride is longer than the block.
@@ -161,7 +161,7 @@ def copy_figures(saved: Saved, train: Tensor, val: Tensor) -> dict[str, float | 
 
 
 def baselines(train: Tensor, val: Tensor, vocabulary_size: int) -> dict[str, float]:
-    """Give the losses of counting, on the same characters."""
+    """Give the losses of counting, on the same tokens."""
     train_ids, val_ids = train.long().numpy(), val.long().numpy()
     return {
         "uniform_val_loss": round(uniform_loss(vocabulary_size), 6),

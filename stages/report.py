@@ -28,7 +28,8 @@ from stages.reporting.copies import marked, split_samples
 from stages.reporting.page import Material, attend, card, page, pictures, read_table
 from stages.reporting.predictions import predict
 from stages.text.reading import read_text
-from stages.text.tokens import load_tokens
+from stages.text.tokenizers.char import CharTokenizer
+from stages.text.tokens import load_tokens, on_device
 
 
 @click.command(name="report", cls=StageCommand)
@@ -65,7 +66,7 @@ def command(
     train, val = load_tokens(tokens, saved.tokenizer)
     device = prepare(read_section(params_path, "compute", ComputeParams))
     saved.model.to(device)
-    val = val.to(device)
+    val = on_device(val, device)
     try:
         attention, attended = attend(saved.model, saved.tokenizer, val, params.prompt)
     except TextError as error:
@@ -91,6 +92,8 @@ def command(
         attention=attention,
         attended=attended,
         unit=saved.tokenizer.unit,
+        vocabulary=f"{len(saved.tokenizer)} {saved.tokenizer.unit}s (kind {saved.tokenizer.kind})",
+        unknown=isinstance(saved.tokenizer, CharTokenizer) and saved.tokenizer.unknown,
     )
     drawn = pictures(it)
     for name, (svg, _) in drawn.items():

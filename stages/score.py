@@ -68,7 +68,8 @@ def command(
 def rows(ids: Tensor, bits: Tensor, tokenizer: Tokenizer) -> Iterator[tuple[int, str, float, float]]:
     """Give each token but the first: where in the text it begins, what it is (escaped), its bits and probability."""
     characters, _ = tokenizer.lengths()
-    starts = np.cumsum(characters[ids[:-1]]).tolist()
+    inside = [tokenizer.goes_on(each) for each in ids[1:].tolist()]  # of a character that the token before began
+    starts = (np.cumsum(characters[ids[:-1]]) - inside).tolist()
     texts = [tokenizer.shown(each).encode("unicode_escape").decode() for each in ids[1:].tolist()]
     yield from zip(starts, texts, bits.tolist(), (2**-bits).tolist(), strict=True)
 

@@ -27,12 +27,12 @@ from stages.params.model import ModelParams
 from stages.params.train import TrainParams
 from stages.text.tokenizers.base import Tokenizer
 from stages.text.tokenizers.kinds import load_tokenizer
-from stages.text.tokens import check_length, load_sources, load_tokens
-from stages.tracking.trackers import Trackers
+from stages.text.tokens import check_length, load_sources, load_tokens, on_device
+from stages.tracking.trackers import Trackers, find
 from stages.training.loop import COLUMNS, Row, Trainer
 from stages.training.processes import Processes, launch
 from stages.training.setup import set_up
-from stages.training.sharding import whole
+from stages.training.sharding import gathered
 from stages.training.signals import stopping
 from stages.training.state import StateFolder, code_version
 from stages.writing.choosing import Choice
@@ -63,13 +63,15 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
     tokenizer = load_tokenizer(tokens / "tokenizer.json")
     train, val = load_tokens(tokens, tokenizer)
     check_length(train, val, model_params.block_size)
+    for kind in params.track if processes.first else ():
+        find(kind)  # what is not installed is said before anything is counted
     if params.processes > 1 and processes.count == 1:
         Processes(count=params.processes).check(params)
         launch(params.processes, "stages.train", given(params_path, tokens, model_folder, curve))
         return
     processes.check(params)
     device = prepare(compute)
-    train, val = train.to(device), val.to(device)
+    train, val = on_device(train, device), on_device(val, device)
     first = first_weights(load(Path(params.init_from)), tokenizer) if params.init_from else None
     with processes.connected(device):
         texts = train, val, load_sources(tokens)
@@ -79,7 +81,7 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
         where = environment(compute, device, model.stream_dtype) | {"processes": processes.count}
 
         def keep(trained: dict[str, Any], rows: list[tuple[int | float, ...]]) -> None:
-            weights = {name: whole(weight) for name, weight in model.state_dict().items()}
+            weights = gathered(model.state_dict(), processes.first)
             if processes.first:
                 write_tsv(curve, COLUMNS, rows)
                 save(model_folder, model, tokenizer, trained | {"environment": where}, weights)
@@ -116,12 +118,13 @@ def first_weights(saved: Saved, tokenizer: Tokenizer) -> LanguageModel:
     Raises:
         ModelError: where its vocabulary is another.
     """
-    if saved.tokenizer.sum != tokenizer.sum:
-        theirs, ours = ({each.shown(index) for index in range(len(each))} for each in (saved.tokenizer, tokenizer))
+    given = saved.tokenizer
+    if given.sum != tokenizer.sum:
+        theirs, ours = ({each.shown(index) for index in range(len(each))} for each in (given, tokenizer))
         raise ModelError(
-            f"train.init_from has another vocabulary (kind {saved.tokenizer.kind}, {len(theirs)} of them, here "
-            f"{tokenizer.kind}; {len(ours - theirs)} of this text's are not in it, {len(theirs - ours)} of its are not "
-            f"here); set tokenize.vocabulary to its tokenizer.json"
+            f"train.init_from has another vocabulary (kind {given.kind}, {len(theirs)} {given.unit}s, "
+            f"{len(theirs - ours)} of them not here; this text's is of kind {tokenizer.kind}, {len(ours - theirs)} of "
+            f"its {tokenizer.unit}s not there); set tokenize.vocabulary to its tokenizer.json"
         )
     return saved.model
 
@@ -141,10 +144,12 @@ def tracking(model: ModelParams, params: TrainParams, processes: Processes) -> I
     sections = {"model": model.model_dump(), "train": params.model_dump()}
     kinds = list(params.track) if processes.first else []
     trackers = Trackers(kinds, {f"{name}.{key}": it[key] for name, it in sections.items() for key in it})
+    succeeded = False
     try:
         yield trackers
+        succeeded = True
     finally:
-        trackers.end()
+        trackers.end(succeeded)
 
 
 def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: Tokenizer, trackers: Trackers) -> None:

@@ -135,6 +135,11 @@ def test_every_kind_of_token_goes_all_the_way(project, tokenize):
     assert Path("reports/samples.txt").read_text().count("--- sample") == 2
     scored = json.loads(run("score", "data/raw/corpus.txt", "--json", "--table", "bits.tsv").stdout)
     assert scored["characters"] == len(text) - len(kind.decode(kind.encode(text)[:1]))
+    Path("odd.txt").write_text("éa水b")
+    run("score", "odd.txt", "--unknown", "nearest", "--table", "odd.tsv")
+    odd = pd.read_csv("odd.tsv", sep="\t", quoting=csv.QUOTE_NONE)
+    if tokenize["kind"] == "byte":
+        assert odd["position"].tolist() == [0, 1, 2, 2, 2, 3]
     table = pd.read_csv("bits.tsv", sep="\t", quoting=csv.QUOTE_NONE, keep_default_na=False)
     assert table["bits"].mean() == pytest.approx(math.log2(scored["perplexity"]), rel=1e-4)
     assert table["text"][0] == text[1] if tokenize["kind"] == "char" else table["position"][0] >= 1
@@ -166,6 +171,14 @@ def test_sources_train_by_their_weights_and_each_validates(tmp_path, monkeypatch
     sources = load_sources(Path("data/tokens"))
     assert [each.weight for each in sources] == [3.0, 1.0]
     assert tokenizer.decode(train[sources[1].start :][:3]) == "c 0"
+    weights = [Path("models/model.safetensors").read_bytes()]
+    set_params(
+        download={"corpus": "own", "sources": {"rare/*": 1, "common/*": 1}}, model={"prior": "none", "block_size": 8}
+    )
+    for stage in ("download", "tokenize", "train"):
+        run(stage)
+    weights.append(Path("models/model.safetensors").read_bytes())
+    assert weights[0] != weights[1]  # other windows were drawn
 
 
 def test_a_vocabulary_of_another_kind_is_refused(project):

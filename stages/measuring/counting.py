@@ -1,4 +1,4 @@
-"""What plain counting reaches, so that a reader sees what a model learned beyond it. All in nats per character."""
+"""What plain counting reaches, so that a reader sees what a model learned beyond it. All in nats per token."""
 
 import math
 
@@ -15,14 +15,14 @@ def uniform_loss(vocabulary_size: int) -> float:
 
 
 def unigram_loss(train: Ids, val: Ids, vocabulary_size: int) -> float:
-    """Give the loss of the training text's character frequencies on every character of `val` but the first."""
+    """Give the loss of the training text's token frequencies on every token of `val` but the first."""
     counts = np.bincount(train, minlength=vocabulary_size) + ADDED
     log_probabilities = np.log(counts / counts.sum())
     return float(-log_probabilities[val[1:]].mean())
 
 
 def bigram_loss(train: Ids, val: Ids, vocabulary_size: int) -> float:
-    """Give the loss of the training text's pair frequencies on every character of `val` but the first."""
+    """Give the loss of the training text's pair frequencies on every token of `val` but the first."""
     pairs, counts = np.unique(train[:-1] * vocabulary_size + train[1:], return_counts=True)
     after = np.bincount(train[:-1], minlength=vocabulary_size) + ADDED * vocabulary_size
     wanted = val[:-1] * vocabulary_size + val[1:]

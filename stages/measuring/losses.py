@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own habit
 from stages.models.base import LanguageModel
 
 BINS = 20
+MOST_LOGITS = 1 << 22  # at once: a model may keep a dozen arrays of that size
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Windows:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often the likeliest character came, beside how likely it was, in BINS of equal width from 0 to 1.
+    """How often the likeliest token came, beside how likely it was, in BINS of equal width from 0 to 1.
 
-    `confidence`, mean probability, `accuracy` and `counts` of characters, (BINS,) each.
+    `confidence`, mean probability, `accuracy` and `counts` of tokens, (BINS,) each.
     """
 
     confidence: Tensor
@@ -42,8 +43,8 @@ class Calibration:
 class Measured:
     """What a model did on a text.
 
-    `loss` in nats per character; `accuracy` the part of characters that were the likeliest; `by_position` the loss at
-    each position of a window, (T,), and `counts` the characters predicted there, (T,).
+    `loss` in nats per token; `accuracy` the part of tokens that were the likeliest; `by_position` the loss at
+    each position of a window, (T,), and `counts` the tokens predicted there, (T,).
     """
 
     loss: float
@@ -61,7 +62,7 @@ def measure(model: LanguageModel, batches: Iterable[Windows]) -> Measured:
     sums = torch.zeros(model.params.block_size, dtype=torch.float64)
     counts = torch.zeros(model.params.block_size, dtype=torch.int64)
     bins = torch.zeros(3, BINS, dtype=torch.float64)  # sums of confidences, of hits, and counts
-    for batch in batches:
+    for batch in _few_at_once(batches, model.vocabulary_size):
         logits, targets = model(batch.inputs).float()[:, batch.first :], batch.targets[:, batch.first :]
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
         place = slice(batch.first, batch.targets.shape[1])
@@ -87,13 +88,13 @@ def _binned(logits: Tensor, targets: Tensor) -> Tensor:
 @torch.inference_mode()
 def token_losses(model: LanguageModel, batches: Iterable[Windows]) -> Iterator[Tensor]:
     """Give the loss, in nats, of every counted position of every window, (B, counted); for models that are trained."""
-    for batch in batches:
+    for batch in _few_at_once(batches, model.vocabulary_size):
         logits, targets = model(batch.inputs).float()[:, batch.first :], batch.targets[:, batch.first :]
         yield F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
 
 
 def blockwise(tokens: Tensor, block_size: int, batch_size: int) -> Iterator[Windows]:
-    """Cut a text, (N,), into consecutive windows, the last short one too: every character but the first is predicted
+    """Cut a text, (N,), into consecutive windows, the last short one too: every token but the first is predicted
     once, and nothing before its window is seen.
     """
     yield from _in_batches(
@@ -106,14 +107,14 @@ def blockwise(tokens: Tensor, block_size: int, batch_size: int) -> Iterator[Wind
 
 
 def sliding(tokens: Tensor, block_size: int, stride: int, batch_size: int) -> Iterator[Windows]:
-    """Cut a text into windows that overlap: each predicts `stride` characters that the one before did not, so that
-    every character but the first ones is predicted once, with at least `block_size - stride` characters before it.
+    """Cut a text into windows that overlap: each predicts `stride` tokens that the one before did not, so that
+    every token but the first ones is predicted once, with at least `block_size - stride` tokens before it.
     """
     head = tokens[: block_size + 1].long()
     yield Windows(head[None, :-1], head[None, 1:])
     starts = torch.arange(stride, max(stride, len(tokens) - block_size), stride)
     yield from _in_batches(tokens, starts, block_size, batch_size, first=block_size - stride)
-    done = block_size + len(starts) * stride  # characters predicted so far
+    done = block_size + len(starts) * stride  # tokens predicted so far
     left = len(tokens) - 1 - done
     if left > 0:
         rest = tokens[-block_size - 1 :].long()
@@ -131,3 +132,10 @@ def _in_batches(tokens: Tensor, starts: Tensor, block_size: int, batch_size: int
     for at in range(0, len(starts), batch_size):
         positions = (starts[at : at + batch_size, None] + torch.arange(block_size)).to(tokens.device)
         yield Windows(tokens[positions].long(), tokens[positions + 1].long(), first)
+
+
+def _few_at_once(batches: Iterable[Windows], vocabulary_size: int) -> Iterator[Windows]:
+    for batch in batches:
+        size = max(1, MOST_LOGITS // (batch.inputs.shape[1] * vocabulary_size))
+        for inputs, targets in zip(torch.split(batch.inputs, size), torch.split(batch.targets, size), strict=True):
+            yield Windows(inputs, targets, batch.first)

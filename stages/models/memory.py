@@ -5,12 +5,14 @@ from pathlib import Path
 from stages.errors import WorkError
 from stages.params.model import ModelParams
 
-# Bytes a character, for each character of the longest n-gram (`python -m benchmarks.scaling`: with cross-fitting 35 at
-# order 7 and 27 at order 4 on 4 million characters, more on a small text, where it hardly matters; alone 9 and 10).
-COUNTING, CROSS_FITTING = 15, 40
+# Bytes a token, for each token of the longest n-gram, counting alone and with cross-fitting. `python -m
+# benchmarks.scaling`: with cross-fitting 35 at order 7 and 27 at order 4 on 4 million characters, more on a small text,
+# where it hardly matters; alone 10 and 12. Of pieces of words, 89 and 37 at order 7: fewer n-grams come twice.
+FEW, MANY = (15, 40), (40, 95)
+SMALL_VOCABULARY = 256
 
 
-def check_memory(params: ModelParams, characters: int) -> None:
+def check_memory(params: ModelParams, tokens: int, vocabulary_size: int) -> None:
     """Refuse to count a text for which there is no memory.
 
     Raises:
@@ -19,13 +21,14 @@ def check_memory(params: ModelParams, characters: int) -> None:
     counts = params.kind == "kneser_ney"
     if not counts and (params.kind != "gpt" or params.prior != "kneser_ney"):
         return
-    needed = characters * params.order * (COUNTING if counts else CROSS_FITTING)
+    alone, cross_fitting = FEW if vocabulary_size <= SMALL_VOCABULARY else MANY
+    needed = tokens * params.order * (alone if counts else cross_fitting)
     free = free_bytes()
     if needed > free:
         fits = int(free / needed * params.order)
         lower = f"model.order: {fits} would fit; or " if fits >= 2 else ""
         raise WorkError(
-            f"counting {characters} characters at model.order {params.order} takes some {needed / 1e9:.1f} GB, and "
+            f"counting {tokens} tokens at model.order {params.order} takes some {needed / 1e9:.1f} GB, and "
             f"{free / 1e9:.1f} GB are free; {lower}set model.prior: none"
         )
 

@@ -39,7 +39,11 @@ class TrainParams(Section):
     shard: bool
 
     @model_validator(mode="after")
-    def _whole_to_write(self) -> Self:
+    def _possible_in_parts(self) -> Self:
         if self.shard and self.sample_every:
-            raise ValueError(f"sample_every is {self.sample_every}, but shard is on: no process holds a model to write")
+            raise ValueError(
+                f"sample_every is {self.sample_every}, but shard is on: no process holds a model to write; set it to 0"
+            )
+        if self.shard and self.compile == "on":
+            raise ValueError("compile is on, and so is shard: a model in parts is not compiled; set compile to auto")
         return self

@@ -23,7 +23,7 @@ def of_contexts(ids: NDArray[np.int64], bits: NDArray[np.float64], tokenizer: To
     """Give the same by the CONTEXT tokens before the one that is predicted."""
     if len(ids) <= CONTEXT:
         return _means(ids[:0], bits[:0], str, "after")
-    size = len(tokenizer)  # at most 65536: three of them fit 64 bits
+    size = len(tokenizer)  # below 2^21: three of them fit 63 bits
     key = np.zeros(len(ids) - CONTEXT, np.int64)
     for back in range(CONTEXT):
         key = key * size + ids[back : len(ids) - CONTEXT + back]

@@ -42,6 +42,8 @@ class Material:
     attention: list[Tensor]
     attended: list[str]
     unit: str  # what a token is
+    vocabulary: str  # how many of them it knows, in words
+    unknown: bool  # whether one of them stands for all others
 
 
 def attend(

@@ -1,4 +1,4 @@
-"""What a model believes of each character of a text."""
+"""What a model believes of each token of a text."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from stages.measuring.losses import Windows, blockwise
 from stages.models.base import LanguageModel
 
 TOP = 5
-AT_ONCE = 4096  # characters
+AT_ONCE = 4096  # tokens
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of N characters in a row: their ids, (N,), the log-probability of each, in nats, (N,), and the likeliest ids with
+    """Of N tokens in a row: their ids, (N,), the log-probability of each, in nats, (N,), and the likeliest ids with
     their probabilities, best first, (N, TOP) both.
     """
 
@@ -27,7 +27,7 @@ class Predictions:
 
 @torch.inference_mode()
 def predict(model: LanguageModel, tokens: Tensor, most: int) -> Predictions:
-    """Predict the characters of a text after its first, at most `most`, in consecutive windows of the block size."""
+    """Predict the tokens of a text after its first, at most `most`, in consecutive windows of the block size."""
     block_size = model.params.block_size
     windows = blockwise(tokens[: most + 1], block_size, max(1, AT_ONCE // block_size))
     parts = [_one(model, batch) for batch in windows]

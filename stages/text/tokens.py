@@ -55,6 +55,11 @@ def load_sources(folder: Path) -> list[Source]:
         return [Source(*each) for each in json.loads(opened.metadata()["sources"])]
 
 
+def on_device(tokens: Tensor, device: torch.device) -> Tensor:
+    """Move ids to a device. But for CPUs, none can take parts of a tensor of unsigned numbers of two bytes or more."""
+    return (tokens if device.type == "cpu" or tokens.dtype == torch.uint8 else tokens.int()).to(device)
+
+
 def _mapped(path: Path, count: int, tokenizer: Tokenizer) -> Tensor:
     """Map the data, which is `train` and then `val` (see `write_tokens`).
 

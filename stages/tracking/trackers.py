@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
 from stages.errors import ParameterError
@@ -19,8 +20,8 @@ class Tracker(Protocol):
     def row(self, step: int, figures: Mapping[str, float]) -> None:
         """Show a row of the learning curve."""
 
-    def end(self) -> None:
-        """Say that no more will come."""
+    def end(self, succeeded: bool) -> None:
+        """Say that no more will come: the training has ended, or was stopped or failed."""
 
 
 # Begins to track a run of that name with those parameters.
@@ -42,9 +43,9 @@ class Trackers:
         """Show a row of the learning curve in all of them."""
         self._each(lambda tracker: tracker.row(step, figures))
 
-    def end(self) -> None:
+    def end(self, succeeded: bool) -> None:
         """Say that no more will come."""
-        self._each(lambda tracker: tracker.end())
+        self._each(lambda tracker: tracker.end(succeeded))
 
     def _each(self, do: Callable[[Tracker], None]) -> None:
         for kind, tracker in list(self.running.items()):
@@ -58,6 +59,11 @@ class Trackers:
         except Exception as error:
             self.running.pop(kind, None)
             log.warning("%s failed (%s); training goes on without it", kind, str(error).strip() or type(error).__name__)
+
+
+def logs() -> Path:
+    """Give the folder for files; in queued experiments, which run in a copy, that of the real project."""
+    return Path(os.environ.get("DVC_ROOT", ".")) / "logs"
 
 
 def find(kind: str) -> Make:

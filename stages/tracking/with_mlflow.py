@@ -16,6 +16,8 @@ class Run:
     """A run of the experiment."""
 
     def __init__(self, name: str, params: Mapping[str, Value]) -> None:
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            raise ConnectionError("set MLFLOW_TRACKING_URI to the address of your server")
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", "folio"))
         self.run = mlflow.start_run(run_name=name)
         mlflow.log_params(dict(params))
@@ -24,6 +26,6 @@ class Run:
         """See `Tracker`."""
         mlflow.log_metrics(dict(figures), step=step)
 
-    def end(self) -> None:
+    def end(self, succeeded: bool) -> None:
         """See `Tracker`."""
-        mlflow.end_run()
+        mlflow.end_run("FINISHED" if succeeded else "FAILED")

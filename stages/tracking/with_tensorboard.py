@@ -1,18 +1,17 @@
 """TensorBoard: event files in logs/tensorboard/; `tensorboard --logdir logs/tensorboard` shows them."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from stages.tracking.trackers import Value
+from stages.tracking.trackers import Value, logs
 
 
 class Run:
     """A run of its own folder."""
 
     def __init__(self, name: str, params: Mapping[str, Value]) -> None:
-        self.writer = SummaryWriter(str(Path("logs/tensorboard") / name))
+        self.writer = SummaryWriter(str(logs() / "tensorboard" / name))
         table = "\n".join(f"| {key} | {value} |" for key, value in params.items())
         self.writer.add_text("params", f"| | |\n| --- | --- |\n{table}")
 
@@ -22,6 +21,6 @@ class Run:
             self.writer.add_scalar(key, value, step)
         self.writer.flush()
 
-    def end(self) -> None:
+    def end(self, succeeded: bool) -> None:  # noqa: ARG002 - it has no word for that
         """See `Tracker`."""
         self.writer.close()

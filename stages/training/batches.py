@@ -1,4 +1,4 @@
-"""Windows of the text, the character that follows each position, and what counting says of it."""
+"""Windows of the text, the token that follows each position, and what counting says of it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from stages.training.crossfit import CrossFitted
 
 
 def random_positions(length: int, block_size: int, batch_size: int, generator: torch.Generator) -> Tensor:
-    """Draw windows uniformly, with replacement: the positions of their characters, (B, T).
+    """Draw windows uniformly, with replacement: the positions of their tokens, (B, T).
 
-    Every window has a character after it: positions run to `length - 2`. The generator is on the CPU, so that every
+    Every window has a token after it: positions run to `length - 2`. The generator is on the CPU, so that every
     device draws the same windows.
     """
     starts = torch.randint(length - block_size, (batch_size, 1), generator=generator)
@@ -34,7 +34,7 @@ def weighted_positions(
 
 @dataclass(frozen=True)
 class Batch:
-    """`inputs` and `targets`, (B, T) int64, targets one character on; `log_prior`, (B, T, experts, V), or None."""
+    """`inputs` and `targets`, (B, T) int64, targets one token on; `log_prior`, (B, T, experts, V), or None."""
 
     inputs: Tensor
     targets: Tensor

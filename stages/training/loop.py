@@ -70,7 +70,7 @@ class Trainer:
 
     @property
     def tokens_seen(self) -> int:
-        """Count the characters predicted in training so far."""
+        """Count the tokens predicted in training so far."""
         return self.step * self.params.accumulate * self.batches.batch_size * self.batches.block_size
 
     @property
@@ -105,7 +105,7 @@ class Trainer:
                 if self.step % self.params.log_every == 0:
                     note = f"loss {float(self.losses[-1]):.3f}"
                     rate_now = (self.tokens_seen - first) / (time.monotonic() - start)
-                    progress.update(task, note=f"{note}, {rate_now:,.0f} characters/s")
+                    progress.update(task, note=f"{note}, {rate_now:,.0f} tokens/s")
                     log.info("step %d of %d, %s", self.step, self.params.max_steps, note)
                 if self.step % self.params.eval_every == 0 or self.done:
                     self.add_row(rate)
@@ -139,9 +139,7 @@ class Trainer:
         self.step += 1
         self.losses.append(loss)
         if self.params.max_seconds:
-            seconds = torch.tensor([self.seconds + time.monotonic() - start], device=loss.device)
-            self.processes.average([seconds])  # so that all of them stop at the same step
-            self.seconds = float(seconds)
+            self.seconds = self.processes.mean(self.seconds + time.monotonic() - start)  # all stop at the same step
         if self.average:
             self._update_average()
         return rate

@@ -5,7 +5,7 @@ small matrices of few shapes, and here those of one shape go through together, i
 fast in.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import torch
@@ -53,7 +53,22 @@ class Muon(Optimizer):
                 if matrix.grad is not None:
                     by_shape.setdefault(tuple(sorted(matrix.shape[-2:])), []).append(matrix)
             for matrices in by_shape.values():
-                self._move(matrices, group)
+                for some in self._together(matrices):
+                    self._move(some, group)
+
+    def _together(self, matrices: list[Tensor]) -> Iterator[list[Tensor]]:
+        """Give those that go through together: all, or, where they are in parts, few, since they are made whole."""
+        if not hasattr(matrices[0], "full_tensor"):
+            yield matrices
+            return
+        some: list[Tensor] = []
+        for matrix in matrices:
+            some.append(matrix)
+            if sum(each.shape[:-2].numel() for each in some) >= self.processes.count:
+                yield some
+                some = []
+        if some:
+            yield some
 
     def _move(self, matrices: list[Tensor], group: dict[str, float]) -> None:
         updates = [whole(self._momentum(matrix, group["momentum"])) for matrix in matrices]

@@ -78,11 +78,18 @@ class Processes:
         """Say of each question whether any process says yes."""
         if self.count == 1:
             return list(mine)
-        wishes = torch.tensor(mine, dtype=torch.float32)
+        return [bool(wish) for wish in self._added(*map(float, mine))]
+
+    def mean(self, mine: float) -> float:
+        """Give the mean of a number over the processes."""
+        return mine if self.count == 1 else self._added(mine)[0] / self.count
+
+    def _added(self, *mine: float) -> list[float]:
+        numbers = torch.tensor(mine, dtype=torch.float64)
         if dist.get_backend() == "nccl":
-            wishes = wishes.cuda()
-        dist.all_reduce(wishes)
-        return [bool(wish) for wish in wishes.tolist()]
+            numbers = numbers.cuda()
+        dist.all_reduce(numbers)
+        return numbers.tolist()
 
     def average(self, tensors: list[Tensor]) -> None:
         """Replace every tensor by its mean over the processes, all in one message."""

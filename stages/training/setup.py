@@ -53,7 +53,7 @@ def set_up(
     Returns:
         the model, and no trainer where no gradient has anything to teach it.
     """
-    check_memory(model_params, len(train))
+    check_memory(model_params, len(train), vocabulary_size)
     torch.manual_seed(params.seed)
     model = build(model_params, vocabulary_size)
     if first:

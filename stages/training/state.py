@@ -26,7 +26,7 @@ from stages import files
 from stages.errors import WorkError
 from stages.logs import log
 from stages.training.loop import Row, Trainer
-from stages.training.sharding import part_like, whole
+from stages.training.sharding import gathered, part_like
 
 FORMAT = 2
 LOCK_SECONDS = 1.0
@@ -79,7 +79,7 @@ class StateFolder:
         """
         if not (trainer.processes.first or trainer.params.shard):
             return
-        content = tensors(trainer)
+        content = gathered(tensors(trainer), trainer.processes.first)
         if not trainer.processes.first:
             return
         path = self.folder / f"step-{trainer.step}.safetensors"
@@ -137,7 +137,7 @@ def tensors(trainer: Trainer) -> dict[str, Tensor]:
         found["cuda"] = torch.cuda.get_rng_state()
     if trainer.losses:
         found["losses"] = torch.stack(trainer.losses)
-    return {name: whole(tensor).cpu().contiguous().clone() for name, tensor in found.items()}
+    return found
 
 
 @torch.no_grad()
@@ -153,8 +153,8 @@ def put_back(trainer: Trainer, saved: dict[str, Tensor]) -> None:
         weight.copy_(part_like(saved[f"weight.{name}"], weight))
     for index, average in enumerate(trainer.average):
         average.copy_(part_like(saved[f"average.{index}"], average))
-    best = [saved[f"best.{index}"].to(device) for index in range(len(saved)) if f"best.{index}" in saved]
-    trainer.best = [part_like(each, weight) for each, weight in zip(best, weights, strict=False)]
+    best = [saved[f"best.{index}"] for index in range(len(saved)) if f"best.{index}" in saved]
+    trainer.best = [part_like(each, weight).to(device) for each, weight in zip(best, weights, strict=False)]
     for number, optimizer in enumerate(trainer.optimizers):
         moved = [weight for group in optimizer.param_groups for weight in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
@@ -174,8 +174,9 @@ def put_back(trainer: Trainer, saved: dict[str, Tensor]) -> None:
 def code_version(stage: str) -> str:
     """Give a sum over a stage's file and Folio's modules that it imports: another line of code may give other bits.
 
-    The same whether the stage was started as `folio train` or as `python -m stages.train`.
+    The same whether the stage was started as `folio train` or as `python -m stages.train`. Not what only watches.
     """
-    imported = {module.__file__ for name, module in sys.modules.items() if name.startswith("stages.")}
+    names = {name for name in sys.modules if name.startswith("stages.") and not name.startswith("stages.tracking")}
+    imported = {sys.modules[name].__file__ for name in names}
     paths = sorted({path for path in imported | {stage} if path and Path(path).name != "cli.py"})
     return hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in paths)).hexdigest()

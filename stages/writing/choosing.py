@@ -1,4 +1,4 @@
-"""Which character comes next, given what a model believes."""
+"""Which token comes next, given what a model believes."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from torch import Tensor
 class Choice:
     """How freely to draw.
 
-    `temperature` divides the logits; 0 takes the likeliest character. `top_k`: among so many of the likeliest; 0: all.
+    `temperature` divides the logits; 0 takes the likeliest token. `top_k`: among so many of the likeliest; 0: all.
     `top_p`: among the fewest likeliest that hold this much probability together (Holtzman et al. 2020,
     arXiv:1904.09751). `min_p`: among those at least this part as likely as the likeliest (Nguyen et al. 2024,
     arXiv:2407.01082). All act after the temperature, each on what the one before left.
@@ -22,7 +22,7 @@ class Choice:
     min_p: float = 0.0
 
     def distribution(self, logits: Tensor) -> Tensor:
-        """Give the probabilities that characters are drawn by: (…, V) logits -> (…, V) float64."""
+        """Give the probabilities that tokens are drawn by: (…, V) logits -> (…, V) float64."""
         if self.temperature == 0.0:
             return torch.zeros_like(logits, dtype=torch.float64).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
         p = (logits.double() / self.temperature).softmax(-1)
@@ -39,7 +39,7 @@ class Choice:
     def pick(self, logits: Tensor, luck: Tensor) -> Tensor:
         """Pick one id for each row of `logits`, (B, V): (B, 1).
 
-        `luck`, (B,), between 0 and 1, says where in the cumulated distribution: the same number, the same character.
+        `luck`, (B,), between 0 and 1, says where in the cumulated distribution: the same number, the same token.
         """
         cumulated = self.distribution(logits).cumsum(-1)
         place = luck.double()[:, None] * cumulated[:, -1:]

@@ -1,4 +1,4 @@
-"""Text from a model, character by character, each read once."""
+"""Text from a model, token by token, each read once."""
 
 from collections.abc import Iterator
 
@@ -14,14 +14,14 @@ from stages.writing.reading import reader_of
 def stream(
     model: LanguageModel, prompt: Tensor, length: int, choice: Choice, seeds: list[int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Write on from `prompt`, one character of every row at a time.
+    """Write on from `prompt`, one token of every row at a time.
 
-    What a character costs does not grow with what was written: `reading.py` says what is forgotten.
+    What a token costs does not grow with what was written: `reading.py` says what is forgotten.
 
     Args:
         model: in evaluation mode, on the device of `prompt`.
         prompt: ids, (B, T), T >= 1.
-        length: characters to write.
+        length: tokens to write.
         choice: how freely to draw.
         seeds: one for each row, so that a sample does not depend on its neighbours.
 

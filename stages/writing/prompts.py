@@ -15,7 +15,8 @@ unknown_option = click.option(
     type=click.Choice(get_args(Unknown)),
     default="error",
     show_default=True,
-    help="Characters that the model never saw: refuse, leave out, or take the most similar.",
+    help="Characters that the model never saw: refuse (or take its unknown one, where it has one), leave out, or take "
+    "the most similar.",
 )
 
 
@@ -31,10 +32,10 @@ def known_text(text: str, tokenizer: Tokenizer, unknown: Unknown) -> str:
     Raises:
         TextError: naming every unknown character, and the known ones; or where nothing is left.
     """
-    strange = tokenizer.strange(text)
-    if not strange or not isinstance(tokenizer, CharTokenizer):
-        return not_empty(text)
-    if unknown == "error":
+    if not isinstance(tokenizer, CharTokenizer) or (tokenizer.unknown and unknown == "error"):
+        return not_empty(text)  # there is nothing that it does not know, or it has a character for that
+    strange = sorted(set(text) - set(tokenizer.characters))
+    if strange and unknown == "error":
         shown = ", ".join(
             f"{each!r} (U+{ord(each):04X}, first at position {text.index(each)})" for each in strange[:20]
         )

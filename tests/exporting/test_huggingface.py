@@ -6,6 +6,9 @@ from stages.cli import folio
 from stages.files import sha256
 from stages.models.base import build
 from stages.models.store import load, save
+from stages.text.tokenizers.base import Tokenizer
+from stages.text.tokenizers.bpe import BpeTokenizer
+from stages.text.tokenizers.byte import ByteTokenizer
 from stages.text.tokenizers.char import CharTokenizer
 from tests.conftest import make_text, model_params
 
@@ -71,3 +74,21 @@ def test_the_card_goes_with_the_model_that_it_is_of(tmp_path, monkeypatch):
         (tmp_path / "card.md").write_text(card)
         assert CliRunner().invoke(folio, words).exit_code == 0
         assert (tmp_path / "out/README.md").exists() is copied
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unknown"])
+def test_every_kind_of_tokens_goes_along(tmp_path, kind):
+    text = "the king, the 水 and the queen\n\n" * 20
+    ours: Tokenizer = {
+        "byte": ByteTokenizer(),
+        "bpe": BpeTokenizer.of_pieces([text], 300),
+        "unknown": CharTokenizer.of(text, min_count=1),
+    }[kind]
+    from stages.exporting.huggingface import as_fast_tokenizer
+
+    as_fast_tokenizer(ours, 64).save_pretrained(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for each in (text, "  a 🍌\r\nstrange one") if kind != "unknown" else (text, "the 🍌"):
+        ids = theirs(each)["input_ids"]
+        assert ids == ours.encode(each).tolist()
+        assert theirs.decode(ids) == ours.decode(ids)

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.conftest import model_params
 from tests.faults.conftest import Project
+from tests.import_graph import ROOT
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(200)]
 
@@ -90,21 +92,53 @@ def test_a_killed_worker_is_replaced_and_the_end_is_the_same(make_project: Calla
     assert project.outputs() == whole
 
 
-def test_a_model_in_parts_learns_as_a_whole_one(make_project: Callable[..., Project]):
-    train = TRAIN | {"average": 0.5, "keep": "best", "clip_norm": 1.0}
+@pytest.mark.parametrize("processes", [2, 3])  # in three parts, some are smaller
+def test_a_model_in_parts_learns_as_a_whole_one(make_project: Callable[..., Project], processes: int):
+    train = TRAIN | {"average": 0.5, "keep": "best", "clip_norm": 1.0, "batch_size": 6}
     project = make_project(compute=EXACT, model=KIND, train=train)
     assert project.run()[0] == 0
     alone = curve(project)
-    for processes in (2, 3):  # three parts of a matrix are not equal
-        changed = train | {"batch_size": 12 // processes * processes, "processes": processes, "shard": True}
-        project.set(compute=EXACT, model=KIND, train=changed | {"batch_size": 4} if processes == 2 else changed)
-        project.clean()
-        code, said = project.run()
-        assert code == 0, said
-        if processes == 2:
-            np.testing.assert_allclose(curve(project), alone, atol=1e-4)
-    code, said = project.run("evaluate")
+    project.set(compute=EXACT, model=KIND, train=train | {"processes": processes, "shard": True})
+    project.clean()
+    code, said = project.run()
     assert code == 0, said
+    np.testing.assert_allclose(curve(project), alone, atol=1e-4)
+    code, said = project.run("evaluate")  # it is whole again
+    assert code == 0, said
+
+
+PARTS = """
+import json, sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from stages.models.base import build
+from stages.params.model import ModelParams
+from stages.training.sharding import gathered, shard
+
+dist.init_process_group("gloo")
+torch.manual_seed(1)
+model = build(ModelParams.model_validate(json.loads(sys.argv[1])), 65)
+before = {name: each.detach().clone() for name, each in model.named_parameters()}
+shard(model, torch.device("cpu"))
+mine = sum(each.to_local().numel() for each in model.parameters()) / sum(map(torch.numel, before.values()))
+again = gathered(dict(model.named_parameters()), keep=True)
+assert all(torch.equal(again[name], each) for name, each in before.items())
+Path(f"part-{dist.get_rank()}").write_text(str(mine))
+dist.destroy_process_group()
+"""
+
+
+def test_each_process_holds_its_part_of_every_weight(tmp_path: Path):
+    params = model_params(n_layer=2, n_head=4, n_embd=64, block_size=32)
+    (tmp_path / "parts.py").write_text(PARTS)
+    command = ["torchrun", "--standalone", "--nproc-per-node", "4", "parts.py", params.model_dump_json()]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    parts = [float((tmp_path / f"part-{rank}").read_text()) for rank in range(4)]
+    assert sum(parts) == pytest.approx(1)
+    assert max(parts) < 0.26
 
 
 def test_a_killed_worker_with_a_part_of_the_model_is_replaced(make_project: Callable[..., Project]):
@@ -143,6 +177,6 @@ def test_torchrun_itself_may_start_it(make_project: Callable[..., Project]):
     alone = curve(project)
     project.clean()
     command = ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "stages.train"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "GLOO_SOCKET_IFNAME": "lo"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
     subprocess.run(command, cwd=project.folder, env=environment, check=True, capture_output=True)
     np.testing.assert_allclose(curve(project), alone, atol=1e-4)

@@ -74,3 +74,22 @@ def test_spread_takes_windows_from_the_whole_text(count, expected):
     assert windows.inputs.shape == (expected, 5)
     assert windows.inputs[0, 0] == 0
     assert expected == 1 or windows.targets[-1, -1] == 22
+
+
+def test_many_logits_are_worked_out_few_windows_at_a_time(monkeypatch):
+    shapes = []
+
+    class Watched(Counts):
+        def forward(self, ids: Tensor) -> Tensor:
+            shapes.append(tuple(ids.shape))
+            return super().forward(ids)
+
+    model = Watched(model_params(block_size=5), 64)
+    at_once = measure(model, blockwise(TEXT, 5, 4))
+    assert shapes == [(4, 5), (1, 2)]
+    monkeypatch.setattr("stages.measuring.losses.MOST_LOGITS", 5 * 64 * 3)
+    shapes.clear()
+    in_parts = measure(model, blockwise(TEXT, 5, 4))
+    assert shapes == [(3, 5), (1, 5), (1, 2)]
+    assert in_parts.loss == pytest.approx(at_once.loss)
+    assert torch.equal(in_parts.counts, at_once.counts)

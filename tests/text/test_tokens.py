@@ -6,7 +6,7 @@ from safetensors.numpy import load_file, save_file
 from stages.errors import TextError
 from stages.text.splitting import Span
 from stages.text.tokenizers.char import CharTokenizer
-from stages.text.tokens import Source, check_length, load_sources, load_tokens
+from stages.text.tokens import Source, check_length, load_sources, load_tokens, on_device
 from stages.text.writing import write_tokens
 
 TOKENIZER = CharTokenizer("abc")
@@ -70,3 +70,10 @@ def test_a_text_shorter_than_a_block_says_which_block_size_fits(train, val, name
     with pytest.raises(TextError, match=f"the {name} part has 8 tokens.*set model.block_size to 7 or less"):
         check_length(torch.zeros(train), torch.zeros(val), block_size=8)
     check_length(torch.zeros(9), torch.zeros(9), block_size=8)
+
+
+def test_what_only_cpus_can_take_parts_of_is_widened_elsewhere():
+    for dtype, elsewhere in ((torch.uint8, torch.uint8), (torch.uint16, torch.int32), (torch.uint32, torch.int32)):
+        tokens = torch.tensor([0, 200], dtype=dtype)
+        assert on_device(tokens, torch.device("cpu")).dtype == dtype
+        assert on_device(tokens, torch.device("meta")).dtype == elsewhere

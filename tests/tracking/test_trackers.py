@@ -7,6 +7,9 @@ import pytest
 
 from stages.errors import ParameterError
 from stages.tracking.trackers import Trackers, find
+from stages.train import tracking
+from stages.training.processes import Processes
+from tests.conftest import make_text, model_params, train_params
 from tests.small_project import run, set_params
 
 
@@ -16,7 +19,7 @@ class Recorder:
     made: list["Recorder"] = []  # noqa: RUF012 - of this test alone
 
     def __init__(self, name: str, params: Mapping[str, object]) -> None:
-        self.name, self.params, self.ended = name, params, False
+        self.name, self.params, self.ended = name, params, ""
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.made.append(self)
 
@@ -25,8 +28,8 @@ class Recorder:
             raise ConnectionError("nobody answers")
         self.rows.append((step, dict(figures)))
 
-    def end(self) -> None:
-        self.ended = True
+    def end(self, succeeded: bool) -> None:
+        self.ended = "well" if succeeded else "badly"
 
 
 @pytest.fixture
@@ -45,19 +48,19 @@ def test_every_service_gets_every_row(recorders, monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "wide-one")
     trackers = Trackers(["tensorboard", "mlflow"], {"model.kind": "gpt"})
     trackers.row(5, {"val_loss": 1.5})
-    trackers.end()
+    trackers.end(True)
     assert len(recorders) == 2
     assert all(each.name.startswith("wide-one 20") for each in recorders)
-    assert all((each.rows, each.ended) == ([(5, {"val_loss": 1.5})], True) for each in recorders)
+    assert all((each.rows, each.ended) == ([(5, {"val_loss": 1.5})], "well") for each in recorders)
 
 
-def test_a_service_that_fails_is_left_out_and_the_others_go_on(recorders, caplog):
-    logging.getLogger("folio").propagate = True
+def test_a_service_that_fails_is_left_out_and_the_others_go_on(recorders, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("folio"), "propagate", True)
     trackers = Trackers(["mlflow"], {"fails at": 2})
     trackers.running["tensorboard"] = Recorder("other", {})
     for step in (1, 2, 3):
         trackers.row(step, {})
-    trackers.end()
+    trackers.end(True)
     assert [step for step, _ in recorders[0].rows] == [1]
     assert not recorders[0].ended
     assert [step for step, _ in recorders[1].rows] == [1, 2, 3]
@@ -72,8 +75,6 @@ def test_a_library_that_is_not_there_says_what_to_install(monkeypatch):
 
 
 def test_training_shows_its_curve_and_ends_at_the_same_bits(recorders, tmp_path, monkeypatch):
-    from tests.conftest import make_text
-
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / "data/raw/corpus.txt").write_text(make_text())
@@ -92,4 +93,10 @@ def test_training_shows_its_curve_and_ends_at_the_same_bits(recorders, tmp_path,
         figures["val_loss"] == pytest.approx(float(line[3]), rel=1e-5)
         for (_, figures), line in zip(tracked.rows, curve, strict=True)
     )
-    assert tracked.ended
+    assert tracked.ended == "well"
+
+
+def test_a_training_that_fails_is_shown_as_failed(recorders):
+    with pytest.raises(RuntimeError), tracking(model_params(), train_params(track=["mlflow"]), Processes()):
+        raise RuntimeError
+    assert recorders[0].ended == "badly"

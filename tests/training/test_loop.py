@@ -4,6 +4,7 @@ import torch
 from stages.errors import WorkError
 from stages.models.base import LanguageModel
 from stages.params.compute import ComputeParams
+from stages.text.tokens import on_device
 from stages.training.loop import Trainer
 from stages.training.setup import set_up
 from tests.conftest import model_params, train_params
@@ -12,7 +13,8 @@ from tests.conftest import model_params, train_params
 def trainer(tokens, tokenizer, model_changes=None, device="cpu", **changes) -> Trainer:
     model, params = model_params(**(model_changes or {})), train_params(**changes)
     compute = ComputeParams(device="cpu", threads=1, precision="float32", deterministic=True)
-    made = set_up(model, params, compute, len(tokenizer), tokens[:4000].to(device), tokens[4000:].to(device))[1]
+    train, val = (on_device(part, torch.device(device)) for part in (tokens[:4000], tokens[4000:]))
+    made = set_up(model, params, compute, len(tokenizer), train, val)[1]
     assert made
     return made
 
@@ -94,7 +96,9 @@ def test_dropout_acts_in_training_alone(tokens, tokenizer):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the GPU's path of training was not tested")
 @pytest.mark.parametrize("prior", ["none", "kneser_ney"])
-def test_training_on_cuda_reaches_the_loss_of_the_cpu(tokens, tokenizer, prior):
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])  # of the second, CUDA can take no parts
+def test_training_on_cuda_reaches_the_loss_of_the_cpu(tokens, tokenizer, prior, dtype):
+    tokens = tokens.to(dtype)
     on_gpu = trainer(tokens, tokenizer, {"prior": prior, "recent": True}, "cuda", max_steps=60)
     on_cpu = trainer(tokens, tokenizer, {"prior": prior, "recent": True}, max_steps=60)
     for run in (on_gpu, on_cpu):

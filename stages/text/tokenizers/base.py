@@ -43,7 +43,8 @@ class Tokenizer(ABC):
     def lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Give the characters and the bytes of UTF-8 that each id stands for, (V,) both.
 
-        A character in several tokens counts with the one that it begins in, so that sums over a text are the text's.
+        A character in several tokens counts with the one that it begins in, so that sums over a text are those of the
+        text; but an unknown character counts as the three bytes of �, whatever it was.
         """
 
     @abstractmethod
@@ -68,9 +69,9 @@ class Tokenizer(ABC):
         """Give what an id stands for, for people to look at."""
         return self.decode([index])
 
-    def strange(self, text: str) -> list[str]:  # noqa: ARG002 - a vocabulary of bytes knows every text
-        """Give the characters of `text` that cannot be said, sorted."""
-        return []
+    def goes_on(self, index: int) -> bool:  # noqa: ARG002 - where every id is whole characters
+        """Say whether an id begins within a character."""
+        return False
 
     def save(self, path: Path) -> None:
         """Write a tokenizer.json."""

@@ -19,9 +19,10 @@ from stages.text.tokenizers.byte import ByteTokenizer
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Fast
 
-AT_ONCE = 1 << 15  # characters that a thread of the library gets at a time
+AT_ONCE, PARTS = 1 << 15, 64  # characters that a thread of the library gets at a time; how many times that at once
+FARTHEST = 1 << 20  # characters that a place to cut is looked for in; scripts without spaces are cut anywhere then
 # Where a text may be cut without a word being cut: before a space or line end with something in front of it.
-BOUNDARY = re.compile(r"(?<=\S)[ \n]")
+BOUNDARY = re.compile(r"(?<=\S)[ \r\n]")
 
 
 class BpeTokenizer(ByteTokenizer):
@@ -68,22 +69,30 @@ class BpeTokenizer(ByteTokenizer):
 
     def encode_pieces(self, pieces: Iterable[str], start: int = 0) -> Iterator[Ids]:  # noqa: ARG002
         """See `Tokenizer`."""
-        for words in in_words(pieces, 256 * AT_ONCE):
+        for words in in_words(pieces, PARTS * AT_ONCE):
             yield self.encode(words)
 
 
 def in_words(pieces: Iterable[str], size: int = AT_ONCE) -> Iterator[str]:
-    """Cut a text anew, into parts of about `size` characters, none of which ends within a word."""
+    """Cut a text anew, into parts of `size` characters or some more, none of which ends within a word."""
     waiting = ""
     for piece in pieces:
         waiting += piece
         start = 0
-        while found := BOUNDARY.search(waiting, start + size):
-            yield waiting[start : found.start()]
-            start = found.start()
+        while (end := _end_of_part(waiting, start + size)) is not None:
+            yield waiting[start:end]
+            start = end
         waiting = waiting[start:]
     if waiting:
         yield waiting
+
+
+def _end_of_part(text: str, least: int) -> int | None:
+    """Give where a part may end that goes to `least` or further; None where more text may show a better place."""
+    found = BOUNDARY.search(text, least, least + FARTHEST)
+    if found:
+        return found.start()
+    return least + FARTHEST if len(text) > least + FARTHEST else None
 
 
 def spelling() -> list[str]:

@@ -40,9 +40,12 @@ class ByteTokenizer(Tokenizer):
 
     def lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """See `Tokenizer`."""
-        # Bytes 0x80 … 0xBF go on with a character that another has begun.
-        begun = [sum(each & 0xC0 != 0x80 for each in token) for token in self.tokens]
+        begun = [sum(not goes_on(each) for each in token) for token in self.tokens]
         return np.array(begun, np.int64), np.array([len(token) for token in self.tokens], np.int64)
+
+    def goes_on(self, index: int) -> bool:
+        """See `Tokenizer`."""
+        return goes_on(self.tokens[index][0])
 
     def streams(self, count: int) -> Streams:
         """See `Tokenizer`."""
@@ -51,6 +54,11 @@ class ByteTokenizer(Tokenizer):
     def shown(self, index: int) -> str:
         """See `Tokenizer`; bytes that are no whole characters in hexadecimal."""
         return self.tokens[index].decode(errors="backslashreplace")
+
+
+def goes_on(byte: int) -> bool:
+    """Say whether a byte of UTF-8 goes on with a character that another has begun: 0x80 … 0xBF do."""
+    return byte & 0xC0 == 0x80
 
 
 class ByteStreams(Streams):

@@ -101,10 +101,6 @@ class CharTokenizer(Tokenizer):
         """See `Tokenizer`."""
         return self.characters[index]
 
-    def strange(self, text: str) -> list[str]:
-        """See `Tokenizer`."""
-        return [] if self.unknown else sorted(set(text) - set(self.characters))
-
     def known(self, most: int = 200) -> str:
         """Show the vocabulary's characters as one literal, cut after `most`."""
         return repr("".join(self.characters[:most])) + ("…" if len(self) > most else "")

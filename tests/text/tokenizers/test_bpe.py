@@ -14,9 +14,7 @@ from tests.conftest import make_text
 pytest.importorskip("tokenizers")
 TEXT = make_text(20_000) + " Ähre 水 😀 don't\n\n  stop" * 3
 TOKENIZER = BpeTokenizer.of_pieces([TEXT], 320)
-mixed = st.lists(
-    st.sampled_from([" ", "\n", "\t", "a", "don't", "Ähre", "水", "😀", "1", "..", "\x1c", "\x85", "the "])
-)
+ODD = [" ", "\n", "\t", "a", "don't", "Ähre", "水", "😀", "1", "..", "\x1c", "\x85", "the ", "\r\n"]
 
 
 @given(st.text())
@@ -27,20 +25,31 @@ def test_decode_is_the_inverse_of_encode(text: str):
     assert (characters[ids].sum(), size[ids].sum()) == (len(text), len(text.encode()))
 
 
-@given(st.lists(mixed.map("".join)), st.integers(1, 9))
+long = st.lists(st.sampled_from(ODD), min_size=20, max_size=60).map("".join)
+
+
+@given(st.lists(long, min_size=1, max_size=4), st.integers(1, 9))
 def test_pieces_have_the_ids_of_the_whole(pieces: list[str], size: int):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bpe, "AT_ONCE", size)
-        parts = list(TOKENIZER.encode_pieces(pieces))
-    together = np.concatenate([*parts, np.zeros(0, np.uint16)])
-    assert together.tolist() == TOKENIZER.fast.encode("".join(pieces)).ids
-
-
-@given(mixed.map("".join), st.integers(1, 9))
-def test_nothing_is_lost_between_words(text: str, size: int):
-    parts = list(in_words([text[:3], text[3:]], size))
-    assert "".join(parts) == text
+    parts = list(in_words(pieces, size))
+    assert "".join(parts) == "".join(pieces)
     assert all(len(part) >= size for part in parts[:-1])
+    ids = [each for part in parts for each in TOKENIZER.fast.encode(part).ids]
+    assert ids == TOKENIZER.fast.encode("".join(pieces)).ids
+
+
+def test_a_long_text_is_cut_into_many_parts(monkeypatch):
+    whole = TOKENIZER.fast.encode(TEXT).ids
+    monkeypatch.setattr(bpe, "AT_ONCE", 50)
+    pieces = [TEXT[start : start + 777] for start in range(0, len(TEXT), 777)]
+    assert len(list(in_words(pieces, 50))) > 1000
+    assert np.concatenate(list(TOKENIZER.encode_pieces(pieces))).tolist() == whole
+
+
+def test_scripts_without_spaces_are_cut_all_the_same(monkeypatch):
+    monkeypatch.setattr(bpe, "FARTHEST", 100)
+    parts = list(in_words(["水" * 333, "水" * 500, "水\r\n水"], 40))
+    assert [len(part) for part in parts] == [140] * 5 + [134, 3]
+    assert TOKENIZER.decode([each for part in parts for each in TOKENIZER.encode(part)]) == "水" * 834 + "\r\n水"
 
 
 def test_a_vocabulary_has_the_size_asked_for_and_says_more_in_less():
