@@ -11,7 +11,7 @@ import click
 from stages import files
 from stages.command import StageCommand, folder_option, output_file_option, params_option
 from stages.errors import DownloadError, TextError
-from stages.logs import log, start_log
+from stages.logs import log, progress_bar, start_log, watched
 from stages.params.base import read_section
 from stages.params.download import DownloadParams
 from stages.text.corpora import Provenance, how_to_fetch, pinned, python_docs
@@ -46,7 +46,9 @@ def command(params_path: Path, own: Path, corpus_path: Path) -> None:
         log.info("%s is there already and its sha256 holds", corpus_path)
         return
     found = obtain(params, own)
-    stored = store(found.pieces, corpus_path)
+    with progress_bar() as progress:
+        task = progress.add_task("download", total=None, note="characters")
+        stored = store(watched(found.pieces, lambda piece: progress.advance(task, len(piece.text))), corpus_path)
     provenance = Provenance(
         found.name,
         found.source,

@@ -1,6 +1,8 @@
 """evaluate: how good the model is, beside what plain counting reaches."""
 
 import math
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,12 +13,13 @@ from stages import files
 from stages.command import StageCommand, model_option, output_file_option, params_option, tokens_option
 from stages.devices import prepare
 from stages.errors import ParameterError
-from stages.logs import log, start_log
+from stages.logs import log, progress_bar, start_log, watched
 from stages.measuring.copying import Known, copied
 from stages.measuring.counting import bigram_loss, uniform_loss, unigram_loss
-from stages.measuring.losses import Measured, blockwise, measure, sliding
+from stages.measuring.losses import Measured, Windows, blockwise, measure, sliding
 from stages.measuring.tables import write_tsv
 from stages.models.base import LanguageModel, build, count_parameters
+from stages.models.memory import SMALL_VOCABULARY
 from stages.models.store import Saved, load
 from stages.params.base import read_section
 from stages.params.compute import ComputeParams
@@ -26,9 +29,13 @@ from stages.text.tokens import load_tokens, on_device
 from stages.writing.choosing import Choice
 from stages.writing.generate import generate
 
-COUNTED = 20_000_000  # tokens of the training text that plain counting sees: some 2 GB at order 7
+# Tokens of the training text that plain counting sees, with a small vocabulary and a large: some 2 GB at order 7.
+COUNTED, COUNTED_OF_MANY = 20_000_000, 8_000_000
+PASSES = 6  # over the validation part, about: four in windows side by side, one in windows that overlap by half
 COPY_SAMPLES, COPY_LENGTH = 16, 512
 STRETCHES = 16
+
+Watch = Callable[[Iterable[Windows]], Iterable[Windows]]
 
 
 @click.command(name="evaluate", cls=StageCommand)
@@ -51,7 +58,8 @@ def command(
     """Measure the model on the validation split, in windows of its block size, beside plain counting.
 
     Losses are in nats per token, a character or what tokenize.kind says, and per character and byte as well; a window
-    sees nothing before it. Counting sees the first 20 million tokens.
+    sees nothing before it. Counting sees the first 20 million tokens, or 8 of more
+    than 256 kinds.
 
     Example: folio evaluate --model models --metrics reports/metrics.json
     """
@@ -64,17 +72,10 @@ def command(
     saved.model.to(device)
     train, val = on_device(train, device), on_device(from_all_over(val, params.max_tokens), device)
     log.debug("measuring on %d tokens", len(val))
-    block_size = saved.model.params.block_size
-    on_val = measure(saved.model, blockwise(val, block_size, params.batch_size))
-    on_train = measure(saved.model, blockwise(train[: len(val)], block_size, params.batch_size))
-    figures = summarize(saved, on_val, on_train, val)
-    short = min(params.short_block, block_size)
-    in_short_blocks = measure(saved.model, blockwise(val, short, params.batch_size * block_size // short))
-    figures["short_block_val_loss"] = round(in_short_blocks.loss, 6)
-    figures["sliding_val_loss"] = round(sliding_loss(saved.model, val, params), 6)
-    counted = train[:COUNTED]
-    figures |= baselines(counted.cpu(), val.cpu(), len(saved.tokenizer))
-    figures["kneser_ney_val_loss"] = round(kneser_ney_loss(saved, counted, val, params), 6)
+    with progress_bar() as progress:
+        task = progress.add_task("evaluate", total=PASSES * len(val), note="tokens")
+        watch = partial(watched, tell=lambda batch: progress.advance(task, batch.targets.numel()))
+        on_val, figures = losses(saved, train, val, params, watch)
     figures |= copy_figures(saved, train, val)
     files.write_json(metrics, figures)
     rows = zip(range(1, len(on_val.counts) + 1), on_val.by_position.tolist(), on_val.counts.tolist(), strict=True)
@@ -93,6 +94,26 @@ def from_all_over(tokens: Tensor, most: int) -> Tensor:
     length = -(-most // STRETCHES)
     starts = torch.linspace(0, len(tokens) - length, STRETCHES, dtype=torch.float64).long().tolist()
     return torch.cat([tokens[start : start + length] for start in starts])[:most]
+
+
+def losses(
+    saved: Saved, train: Tensor, val: Tensor, params: EvaluateParams, watch: Watch
+) -> tuple[Measured, dict[str, float | int]]:
+    """Measure the model, and what plain counting reaches, in every kind of windows; `watch` sees each batch of them."""
+    model, size, batch_size = saved.model, saved.model.params.block_size, params.batch_size
+    on_val = measure(model, watch(blockwise(val, size, batch_size)))
+    on_train = measure(model, watch(blockwise(train[: len(val)], size, batch_size)))
+    figures = summarize(saved, on_val, on_train, val)
+    short = min(params.short_block, size)
+    in_short_blocks = measure(model, watch(blockwise(val, short, batch_size * size // short)))
+    figures["short_block_val_loss"] = round(in_short_blocks.loss, 6)
+    slid = measure(model, watch(sliding(val, size, stride_of(params, size), batch_size)))
+    figures["sliding_val_loss"] = round(slid.loss, 6)
+    counted = train[: COUNTED if len(saved.tokenizer) <= SMALL_VOCABULARY else COUNTED_OF_MANY]
+    figures |= baselines(counted.cpu(), val.cpu(), len(saved.tokenizer))
+    counting = count(saved, counted)
+    figures["kneser_ney_val_loss"] = round(measure(counting, watch(blockwise(val, size, batch_size))).loss, 6)
+    return on_val, figures
 
 
 def summarize(saved: Saved, on_val: Measured, on_train: Measured, val: Tensor) -> dict[str, float | int]:
@@ -121,26 +142,24 @@ def per_text(loss: float, val: Tensor, tokenizer: Tokenizer) -> tuple[float, flo
     return loss * (len(val) - 1) / max(1, characters), loss * (len(val) - 1) / size
 
 
-def sliding_loss(model: LanguageModel, val: Tensor, params: EvaluateParams) -> float:
-    """Give the loss with at least block_size - stride tokens before each one predicted (the first ones apart).
+def stride_of(params: EvaluateParams, block_size: int) -> int:
+    """Give by how much windows move for `sliding_val_loss`: each token has at least block_size - stride before it.
 
     Raises:
         ParameterError: where the stride is longer than the block.
     """
-    block_size = model.params.block_size
     stride = params.stride or max(1, block_size // 2)
     if stride > block_size:
         raise ParameterError(f"evaluate.stride is {stride}: it must not be above model.block_size, {block_size}")
-    return measure(model, sliding(val, block_size, stride, params.batch_size)).loss
+    return stride
 
 
-def kneser_ney_loss(saved: Saved, train: Tensor, val: Tensor, params: EvaluateParams) -> float:
-    """Give the loss of counting alone, in the same windows."""
-    block_size = saved.model.params.block_size
+def count(saved: Saved, train: Tensor) -> LanguageModel:
+    """Give a model that counts alone, with the same vocabulary and windows."""
     counting = saved.model.params.model_copy(update={"kind": "kneser_ney"})
     model = build(counting, len(saved.tokenizer)).to(train.device)
     model.fit(train)
-    return measure(model, blockwise(val, block_size, params.batch_size)).loss
+    return model
 
 
 def copy_figures(saved: Saved, train: Tensor, val: Tensor) -> dict[str, float | int]:

@@ -2,7 +2,9 @@
 
 import logging
 import resource
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -14,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+Item = TypeVar("Item")
 log = logging.getLogger("folio")
 level = {"now": logging.INFO}  # of what is said: -q and -v change it
 console = Console(stderr=True, highlight=False)  # knows NO_COLOR, and whether a person is watching
@@ -49,6 +52,13 @@ def progress_bar() -> Progress:
     note = TextColumn("{task.fields[note]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), note, TimeElapsedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown)
+
+
+def watched(items: Iterable[Item], tell: Callable[[Item], None]) -> Iterator[Item]:
+    """Give the items, and tell of each when it is done with."""
+    for item in items:
+        yield item
+        tell(item)
 
 
 def peak_memory() -> float:
