@@ -11,7 +11,7 @@ import click
 
 from stages.command import StageCommand, corpus_option, output_folder_option, params_option
 from stages.errors import ParameterError
-from stages.logs import log, progress_bar, start_log
+from stages.logs import log, progress_bar, start_log, watched
 from stages.params.base import read_section
 from stages.params.encode import TokenizeParams
 from stages.text.reading import DOWNLOAD, read_pieces
@@ -44,12 +44,10 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
     params = read_section(params_path, "tokenize", TokenizeParams)
     size = corpus_path.stat().st_size if corpus_path.exists() else 0
     with progress_bar() as progress:
-        watched = progress.add_task("tokenize", total=(4 if params.kind == "bpe" else 3) * size, note="")
+        task = progress.add_task("tokenize", total=(4 if params.kind == "bpe" else 3) * size, note="")
 
         def pieces() -> Iterator[str]:
-            for piece in read_pieces(corpus_path, DOWNLOAD):
-                yield piece
-                progress.advance(watched, len(piece))
+            return watched(read_pieces(corpus_path, DOWNLOAD), lambda piece: progress.advance(task, len(piece)))
 
         tokenizer, count = first_pass(pieces(), params)
         train, val = divide(read_documents(corpus_path), count, params.val_fraction, corpus_path)

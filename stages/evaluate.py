@@ -58,8 +58,7 @@ def command(
     """Measure the model on the validation split, in windows of its block size, beside plain counting.
 
     Losses are in nats per token, a character or what tokenize.kind says, and per character and byte as well; a window
-    sees nothing before it. Counting sees the first 20 million tokens, or 8 of more
-    than 256 kinds.
+    sees nothing before it. Counting sees the first 20 million tokens, or 8 million where there are more than 256 kinds.
 
     Example: folio evaluate --model models --metrics reports/metrics.json
     """

@@ -3,7 +3,7 @@
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +28,7 @@ from stages.params.train import TrainParams
 from stages.text.tokenizers.base import Tokenizer
 from stages.text.tokenizers.kinds import load_tokenizer
 from stages.text.tokens import check_length, load_sources, load_tokens, on_device
-from stages.tracking.trackers import Trackers, find
+from stages.tracking.trackers import Make, Trackers, find
 from stages.training.loop import COLUMNS, Row, Trainer
 from stages.training.processes import Processes, launch
 from stages.training.setup import set_up
@@ -63,8 +63,8 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
     tokenizer = load_tokenizer(tokens / "tokenizer.json")
     train, val = load_tokens(tokens, tokenizer)
     check_length(train, val, model_params.block_size)
-    for kind in params.track if processes.first else ():
-        find(kind)  # what is not installed is said before anything is counted
+    # What is not installed is said before anything is counted.
+    trackers: dict[str, Make] = {kind: find(kind) for kind in params.track} if processes.first else {}
     if params.processes > 1 and processes.count == 1:
         Processes(count=params.processes).check(params)
         launch(params.processes, "stages.train", given(params_path, tokens, model_folder, curve))
@@ -89,8 +89,8 @@ def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) ->
         if trainer:
             state = StateFolder(describe(model_params, params, tokens) | where | {"code": code_version(__file__)})
             held = state.held() if processes.first else nullcontext()  # until the model is saved
-            with held, tracking(model_params, params, processes) as trackers:
-                run_resumably(trainer, state, tokenizer, trackers)
+            with held, tracking(trackers, model_params, params) as tracked:
+                run_resumably(trainer, state, tokenizer, tracked)
                 keep({"steps": trainer.step, "tokens_seen": trainer.tokens_seen}, trainer.table())
         else:
             keep({"steps": 0, "tokens_seen": len(train)}, [count_row(model, train, val, params)])
@@ -139,10 +139,9 @@ def say_sample(trainer: Trainer, tokenizer: Tokenizer) -> None:
 
 
 @contextmanager
-def tracking(model: ModelParams, params: TrainParams, processes: Processes) -> Iterator[Trackers]:
-    """Track a training wherever `train.track` asks, until it ends or stops; of several processes the first does."""
+def tracking(kinds: Mapping[str, Make], model: ModelParams, params: TrainParams) -> Iterator[Trackers]:
+    """Track a training with services of those kinds until it ends or stops."""
     sections = {"model": model.model_dump(), "train": params.model_dump()}
-    kinds = list(params.track) if processes.first else []
     trackers = Trackers(kinds, {f"{name}.{key}": it[key] for name, it in sections.items() for key in it})
     succeeded = False
     try:

@@ -40,7 +40,7 @@ def command(params_path: Path, corpus_path: Path, numbers_path: Path, pages: Pat
     corpus = read_text(corpus_path, DOWNLOAD)
     tokenizer = CharTokenizer.of(corpus)
     ids = torch.from_numpy(tokenizer.encode(corpus)).long()
-    train, val = ids.tensor_split([cut_at(len(ids), 0.1, corpus_path)])
+    train, val = ids.tensor_split([cut_at(len(ids), 0.1, str(corpus_path))])
     numbers, losses, seconds = work_out(corpus, tokenizer, train, val, params)
     files.write_json(numbers_path, numbers)
     counting = bigram_loss(train.numpy(), val.numpy(), len(tokenizer))

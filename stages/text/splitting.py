@@ -39,13 +39,14 @@ def divide(documents: Documents, count: int, val_fraction: float, path: Path) ->
         start, end = bounds[index : index + 2]
         weight = float(documents["weight"][first])
         starts = documents["start"][documents["source"] == documents["source"][first]]
-        cut = start + cut_at(end - start, val_fraction, path, starts - start)
+        name = f"source {index + 1} of {path}" if len(firsts) > 1 else str(path)
+        cut = start + cut_at(end - start, val_fraction, name, starts - start)
         train.append(Span(start, cut, weight))
         val.append(Span(cut, end))
     return train, val
 
 
-def cut_at(count: int, val_fraction: float, path: Path, starts: NDArray[np.int64] | None = None) -> int:
+def cut_at(count: int, val_fraction: float, name: str, starts: NDArray[np.int64] | None = None) -> int:
     """Give how many of `count` characters train; the rest, about `val_fraction` of them, validates.
 
     Where there are several documents, the cut is where the nearest one begins, so that none is in both parts.
@@ -53,7 +54,7 @@ def cut_at(count: int, val_fraction: float, path: Path, starts: NDArray[np.int64
     Args:
         count: of characters.
         val_fraction: above 0 and below 1.
-        path: of the text, for the message.
+        name: of the text, for the message.
         starts: the characters at which documents begin.
 
     Raises:
@@ -65,8 +66,8 @@ def cut_at(count: int, val_fraction: float, path: Path, starts: NDArray[np.int64
         cut = int(inner[np.abs(inner - cut).argmin()])
     if min(cut, count - cut) < 2:
         raise TextError(
-            f"{path} has {count} characters of one source: divided at tokenize.val_fraction = {val_fraction}, {cut} "
-            f"train and {count - cut} validate, and both need 2 or more; give a longer text"
+            f"{name} has {count} characters: divided at tokenize.val_fraction = {val_fraction}, {cut} train "
+            f"and {count - cut} validate, and both need 2 or more; give a longer text"
         )
     return cut
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -31,11 +31,10 @@ Make = Callable[[str, Mapping[str, Value]], Tracker]
 class Trackers:
     """Several together. One that fails is left out from then on: a training is not lost to a service that is down."""
 
-    def __init__(self, kinds: Sequence[str], params: Mapping[str, Value]) -> None:
+    def __init__(self, kinds: Mapping[str, Make], params: Mapping[str, Value]) -> None:
         self.running: dict[str, Tracker] = {}
         name = f"{os.environ.get('DVC_EXP_NAME') or 'folio'} {time.strftime('%Y-%m-%d %H.%M.%S')}"
-        for kind in kinds:
-            make = find(kind)
+        for kind, make in kinds.items():
             with self._left_out_if_it_fails(kind):
                 self.running[kind] = make(name, params)
 

@@ -77,9 +77,12 @@ def test_whole_batches_are_shared_out_where_windows_cannot_be(make_project: Call
     assert "2 processes cannot share either evenly" in said
 
 
-def test_a_killed_worker_is_replaced_and_the_end_is_the_same(make_project: Callable[..., Project]):
-    sections = {"compute": EXACT, "model": KIND | {"dropout": 0.1}, "train": TRAIN | {"processes": 2, "max_steps": 600}}
-    project = make_project(**sections)
+@pytest.mark.parametrize(("model", "train"), [({"dropout": 0.1}, {}), ({}, {"shard": True})], ids=["whole", "in parts"])
+def test_a_killed_worker_is_replaced_and_the_end_is_the_same(
+    make_project: Callable[..., Project], model: dict[str, object], train: dict[str, object]
+):
+    changed = TRAIN | {"processes": 2, "max_steps": 600} | train
+    project = make_project(compute=EXACT, model=KIND | model, train=changed)
     assert project.run()[0] == 0
     whole = project.outputs()
     project.clean()
@@ -139,21 +142,6 @@ def test_each_process_holds_its_part_of_every_weight(tmp_path: Path):
     parts = [float((tmp_path / f"part-{rank}").read_text()) for rank in range(4)]
     assert sum(parts) == pytest.approx(1)
     assert max(parts) < 0.26
-
-
-def test_a_killed_worker_with_a_part_of_the_model_is_replaced(make_project: Callable[..., Project]):
-    sections = {"compute": EXACT, "model": KIND, "train": TRAIN | {"processes": 2, "shard": True, "max_steps": 600}}
-    project = make_project(**sections)
-    assert project.run()[0] == 0
-    whole = project.outputs()
-    project.clean()
-    process = project.start()
-    project.wait_for_state(100)
-    os.kill(max(workers(project)), signal.SIGKILL)
-    _, said = process.communicate(timeout=100)
-    assert process.returncode == 0, said
-    assert "resumed at step" in said
-    assert project.outputs() == whole
 
 
 def test_a_stopped_run_of_two_goes_on(make_project: Callable[..., Project]):

@@ -109,11 +109,11 @@ def test_another_column_may_hold_the_text(own: Path):
 
 def test_a_document_is_never_in_both_parts():
     starts = np.array([0, 100, 850, 990])
-    assert cut_at(1000, 0.1, Path("x"), starts) == 850
-    assert cut_at(1000, 0.1, Path("x"), starts[:1]) == 900
-    assert cut_at(1000, 0.1, Path("x"), None) == 900
+    assert cut_at(1000, 0.1, "x", starts) == 850
+    assert cut_at(1000, 0.1, "x", starts[:1]) == 900
+    assert cut_at(1000, 0.1, "x") == 900
     with pytest.raises(TextError, match="999 train and 1 validate"):
-        cut_at(1000, 0.1, Path("x"), np.array([0, 999]))
+        cut_at(1000, 0.1, "x", np.array([0, 999]))
 
 
 def test_sources_come_in_the_order_given_and_a_file_belongs_to_the_first_that_it_fits(own: Path):
@@ -134,6 +134,14 @@ def test_every_source_trains_with_its_first_documents_and_validates_with_its_las
     train, val = divide(documents, 300, 0.1, Path("x"))
     assert train == [Span(0, 180, 2.0), Span(200, 290, 0.5)]
     assert val == [Span(180, 200), Span(290, 300)]
+
+
+def test_a_source_that_is_too_short_is_named():
+    documents = np.array([(0, 0, 1.0), (290, 1, 1.0)], dtype=DOCUMENT)
+    with pytest.raises(TextError, match="source 2 of x has 10 characters"):
+        divide(documents, 300, 0.1, Path("x"))
+    with pytest.raises(TextError, match=r"^x has 10 characters"):
+        divide(documents[:1], 10, 0.1, Path("x"))
 
 
 @given(st.lists(st.text(max_size=6)), st.lists(st.integers(0, 30), min_size=1, max_size=6))

@@ -8,7 +8,6 @@ import pytest
 from stages.errors import ParameterError
 from stages.tracking.trackers import Trackers, find
 from stages.train import tracking
-from stages.training.processes import Processes
 from tests.conftest import make_text, model_params, train_params
 from tests.small_project import run, set_params
 
@@ -46,7 +45,7 @@ def recorders(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
 
 def test_every_service_gets_every_row(recorders, monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "wide-one")
-    trackers = Trackers(["tensorboard", "mlflow"], {"model.kind": "gpt"})
+    trackers = Trackers({kind: find(kind) for kind in ("tensorboard", "mlflow")}, {"model.kind": "gpt"})
     trackers.row(5, {"val_loss": 1.5})
     trackers.end(True)
     assert len(recorders) == 2
@@ -56,7 +55,7 @@ def test_every_service_gets_every_row(recorders, monkeypatch):
 
 def test_a_service_that_fails_is_left_out_and_the_others_go_on(recorders, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("folio"), "propagate", True)
-    trackers = Trackers(["mlflow"], {"fails at": 2})
+    trackers = Trackers({"mlflow": Recorder}, {"fails at": 2})
     trackers.running["tensorboard"] = Recorder("other", {})
     for step in (1, 2, 3):
         trackers.row(step, {})
@@ -97,6 +96,6 @@ def test_training_shows_its_curve_and_ends_at_the_same_bits(recorders, tmp_path,
 
 
 def test_a_training_that_fails_is_shown_as_failed(recorders):
-    with pytest.raises(RuntimeError), tracking(model_params(), train_params(track=["mlflow"]), Processes()):
+    with pytest.raises(RuntimeError), tracking({"mlflow": Recorder}, model_params(), train_params()):
         raise RuntimeError
     assert recorders[0].ended == "badly"
