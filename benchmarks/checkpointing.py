@@ -6,10 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.inputs import read_inputs
-from stages.params.model import ModelParams
-from stages.params.train import TrainParams
-from stages.training.setup import set_up
-from stages.training.state import StateFolder
+from stages.models.params import ModelParams
+from stages.train.checkpoint import StateFolder
+from stages.train.params import TrainParams
+from stages.train.setup import set_up
 
 STEPS, SAVES = 40, 15
 

@@ -7,10 +7,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from torch import Tensor
 
-from stages.devices import prepare
-from stages.params.compute import ComputeParams
-from stages.text.tokenizers.kinds import load_tokenizer
-from stages.text.tokens import load_tokens
+from stages.core.device import ComputeParams, prepare
+from stages.tokenizers.registry import load_tokenizer
+from stages.tokenizers.token_files import load_tokens
 
 
 @dataclass(frozen=True)

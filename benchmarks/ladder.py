@@ -13,11 +13,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.inputs import read_inputs
-from stages.measuring.losses import blockwise, measure
+from stages.metrics.losses import blockwise, measure
 from stages.models.base import count_parameters
-from stages.params.model import ModelParams
-from stages.params.train import TrainParams
-from stages.training.setup import set_up
+from stages.models.params import ModelParams
+from stages.train.params import TrainParams
+from stages.train.setup import set_up
 
 FOLDER = Path(__file__).parent
 MODEL = {"block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128, "window": 0, "prior": "none"}

@@ -14,8 +14,8 @@ from torch.optim import AdamW
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from stages.models.base import LanguageModel
-from stages.params.model import ModelParams
-from stages.training.batches import Batches
+from stages.models.params import ModelParams
+from stages.train.batches import Batches
 
 STEPS, WARMUP, BATCH, BLOCK = 2000, 100, 12, 64
 LR, LAST_LR, DECAY = 1e-3, 1e-4, 0.1

@@ -21,17 +21,16 @@ import torch
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
-from stages.devices import prepare
-from stages.logs import peak_memory
-from stages.measuring.losses import blockwise, measure, sliding
+from stages.core.device import ComputeParams, prepare
+from stages.core.logs import peak_memory
+from stages.metrics.losses import blockwise, measure, sliding
 from stages.models.base import LanguageModel
-from stages.params.compute import ComputeParams
-from stages.params.model import ModelParams
-from stages.params.train import TrainParams
-from stages.text.tokenizers.kinds import load_tokenizer
-from stages.text.tokens import load_tokens
-from stages.training.loop import Trainer
-from stages.training.setup import set_up
+from stages.models.params import ModelParams
+from stages.tokenizers.registry import load_tokenizer
+from stages.tokenizers.token_files import load_tokens
+from stages.train.params import TrainParams
+from stages.train.setup import set_up
+from stages.train.trainer import Trainer
 
 STARTED = time.perf_counter()
 GOALS = (1.898, 1.60, 1.4697)  # nanoGPT on a CPU; without prior; nanoGPT on an A100

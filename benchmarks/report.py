@@ -34,7 +34,7 @@ def main() -> None:
         document["sample"]["prompt"] = SIGNS[0]
         YAML().dump(document, place / "params.yaml")
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        for stage in ("download", "encode", "train", "evaluate", "sample", "report"):
+        for stage in ("download", "tokenize", "train", "evaluate", "sample", "report"):
             options = ["--output", "reports/samples.txt"] if stage == "sample" else []
             start = time.perf_counter()
             subprocess.run([sys.executable, "-m", f"stages.{stage}", *options], cwd=place, env=environment, check=True)

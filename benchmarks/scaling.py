@@ -41,7 +41,7 @@ def tokenize(kind: str, megabytes: int, lines: list[str]) -> dict[str, str]:
             while file.tell() < megabytes * 1_000_000:
                 file.write("".join(draw.choices(lines, k=1000)))
         start = time.perf_counter()
-        command = [sys.executable, "-m", "stages.encode", "-v"]
+        command = [sys.executable, "-m", "stages.tokenize", "-v"]
         done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True, text=True)
         whole = time.perf_counter() - start
     found = re.search(r"took ([\d.]+) s and (\d+) MB", done.stderr)
@@ -61,13 +61,13 @@ COUNT = """
 import sys
 import torch
 from pathlib import Path
-from stages.logs import peak_memory
+from stages.core.logs import peak_memory
 from stages.models.kneser_ney import Model
-from stages.params.base import read_section
-from stages.params.model import ModelParams
-from stages.text.tokenizers.bpe import BpeTokenizer
-from stages.text.tokenizers.char import CharTokenizer
-from stages.training.crossfit import CrossFitted
+from stages.core.params import read_section
+from stages.models.params import ModelParams
+from stages.tokenizers.bpe import BpeTokenizer
+from stages.tokenizers.char import CharTokenizer
+from stages.models.ngram.cross_fitting import CrossFitted
 
 text, order = Path(sys.argv[1]).read_text(), int(sys.argv[2])
 params = read_section(Path(sys.argv[3]), "model", ModelParams).model_copy(update={"order": order})

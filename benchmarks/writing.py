@@ -22,13 +22,13 @@ import torch
 from ruamel.yaml import YAML
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from stages.generation.sampling import Choice
+from stages.generation.streaming import generate
+from stages.generation.text_model import Writer
 from stages.models.base import LanguageModel, build
-from stages.params.model import ModelParams
-from stages.text.tokenizers.kinds import load_tokenizer
-from stages.text.tokens import load_tokens
-from stages.writing.choosing import Choice
-from stages.writing.generate import generate
-from stages.writing.writer import Writer
+from stages.models.params import ModelParams
+from stages.tokenizers.registry import load_tokenizer
+from stages.tokenizers.token_files import load_tokens
 
 LENGTH, RUNS = 512, 5
 SMALL = {"kind": "gpt", "block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128, "window": 0, "recent": True}

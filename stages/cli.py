@@ -9,16 +9,19 @@ from importlib import import_module
 import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "download": ("stages.download", "Fetch the text and write down where it came from."),
-    "tokenize": ("stages.encode", "Turn the text into tensors of ids and a vocabulary."),
-    "train": ("stages.train", "Train the model that params.yaml describes."),
-    "evaluate": ("stages.evaluate", "Measure the model on the validation split."),
-    "sample": ("stages.sample", "Let the model write."),
-    "report": ("stages.report", "Show on a page what the model learned."),
-    "compare": ("stages.compare", "Put runs side by side: what differs, and by how much more than chance."),
-    "score": ("stages.score", "Say how well the model knows a text."),
-    "export": ("stages.export", "Write the model so that other tools open it."),
-    "lecture": ("stages.lecture.stage", 'Do what the notebook of "Let\'s build GPT" does, and explain it.'),
+    "download": ("stages.download.command", "Fetch the text and write down where it came from."),
+    "tokenize": ("stages.tokenize.command", "Turn the text into tensors of ids and a vocabulary."),
+    "train": ("stages.train.command", "Train the model that params.yaml describes."),
+    "evaluate": ("stages.evaluate.command", "Measure the model on the validation split."),
+    "sample": ("stages.sample.command", "Let the model write."),
+    "report": ("stages.report.command", "Show on a page what the model learned."),
+    "compare": (
+        "stages.tools.compare.command",
+        "Put runs side by side: what differs, and whether seed noise explains it.",
+    ),
+    "score": ("stages.tools.score", "Say how well the model knows a text."),
+    "export": ("stages.tools.export.command", "Write the model so that other tools open it."),
+    "lecture": ("stages.tools.lecture.command", 'Do what the notebook of "Let\'s build GPT" does, and explain it.'),
 }
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.params.model import ModelParams
-from stages.params.train import TrainParams
-from stages.text.tokenizers.char import CharTokenizer
+from stages.models.params import ModelParams
+from stages.tokenizers.char import CharTokenizer
+from stages.train.params import TrainParams
 from tests.import_graph import ROOT
 
 MIRROR = Path(os.environ.get("FOLIO_MIRROR", ROOT / "../shared")) / "tinyshakespeare/input.txt"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from stages.params.model import ModelParams
+from stages.models.params import ModelParams
 
 ROOT = Path(__file__).parent.parent
 KINDS = get_args(ModelParams.model_fields["kind"].annotation)
@@ -13,7 +13,7 @@ TRACKERS = ("tensorboard", "mlflow", "wandb")
 # What is imported by the name of a kind, which no import statement shows.
 BY_NAME = {
     "stages.models.base": {f"stages.models.{kind}" for kind in KINDS},
-    "stages.tracking.trackers": {f"stages.tracking.with_{kind}" for kind in TRACKERS},
+    "stages.train.tracking": {f"stages.tools.trackers.{kind}" for kind in TRACKERS},
 }
 
 
@@ -60,12 +60,7 @@ def closure(modules: set[str]) -> set[str]:
     return found
 
 
-def files_of_stage(module: str) -> set[str]:
-    """Name the files of ours that `python -m MODULE` reads, relative to the root; empty ones do not count."""
-    paths = {path for name in closure({module}) if (path := file_of(name)) and path.stat().st_size}
-    templates = list((ROOT / "stages").rglob("*.j2"))
-    while True:  # a template is named in a module or in another template that is read
-        named = {each for each in templates if any(each.name in path.read_text() for path in paths)}
-        if named <= paths:
-            return {str(path.relative_to(ROOT)) for path in paths}
-        paths |= named
+def code_folders(module: str) -> set[str]:
+    """Return the folders of Folio's code that a command imports, relative to the root."""
+    paths = {path.relative_to(ROOT) for name in closure({module}) if (path := file_of(name)) and path.stat().st_size}
+    return {"/".join(path.parts[:2]) for path in paths if len(path.parts) > 2}

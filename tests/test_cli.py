@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from stages.cli import COMMANDS, folio
-from stages.command import StageCommand
-from stages.errors import InputError, TextError, WorkError
+from stages.core.errors import InputError, TextError, WorkError
+from stages.core.options import StageCommand
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -96,7 +96,7 @@ def test_output_never_leaves_the_project_s_folder(tmp_path, monkeypatch, words, 
 
 @pytest.mark.parametrize(("option", "said"), [("-q", []), ("-v", ["INFO", "DEBUG"])])
 def test_quiet_says_nothing_and_verbose_says_how_long(option, said, monkeypatch, tmp_path):
-    from stages import logs
+    from stages.core import logs
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(logs.level, "now", logging.INFO)

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.cli import COMMANDS
-from tests.import_graph import ROOT, closure, files_of_stage
+from tests.import_graph import ROOT, closure, code_folders
 
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
@@ -17,9 +17,9 @@ def paths(entries: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_deps_are_exactly_the_modules_that_the_stage_imports(name):
+def test_code_deps_are_exactly_the_folders_that_the_stage_imports(name):
     code = {path for path in paths(STAGES[name]["deps"]) if path.startswith("stages/")}
-    assert code == files_of_stage(COMMANDS[name][0])
+    assert code == code_folders(COMMANDS[name][0])
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -34,7 +34,7 @@ BESIDE = {"data/raw/corpus.json", "data/raw/documents.npy"}  # the corpus, which
 @pytest.mark.parametrize("name", STAGES)
 def test_the_command_runs_the_stage_s_module_and_shows_its_files(name):
     words = shlex.split(STAGES[name]["cmd"])
-    assert words[:3] == ["python", "-m", COMMANDS[name][0]]
+    assert words[:3] == ["python", "-m", COMMANDS[name][0].removesuffix(".command")]
     assert "${" not in STAGES[name]["cmd"]
     shown = {word for word in words[3:] if not word.startswith("--")}
     files = {path for key in ("deps", "outs", "metrics", "plots") for path in paths(STAGES[name].get(key, []))}

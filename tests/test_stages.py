@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from stages.evaluate import from_all_over
-from stages.text.tokenizers.kinds import load_tokenizer
-from stages.text.tokens import load_sources, load_tokens
+from stages.evaluate.command import from_all_over
+from stages.tokenizers.registry import load_tokenizer
+from stages.tokenizers.token_files import load_sources, load_tokens
 from tests.conftest import make_text
-from tests.reporting.conftest import describe
+from tests.report.conftest import describe
 from tests.small_project import run, set_params
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from stages.models.base import LanguageModel
-from stages.models.parts import Embeddings
-from stages.params.model import ModelParams
+from stages.models.layers import Embeddings
+from stages.models.params import ModelParams
 
 
 class Model(LanguageModel):

@@ -10,8 +10,8 @@ from importlib import import_module
 import torch
 from torch import Tensor, nn
 
-from stages.models.ngrams import Level
-from stages.params.model import ModelParams
+from stages.models.ngram.counts import Level
+from stages.models.params import ModelParams
 
 
 class LanguageModel(nn.Module):

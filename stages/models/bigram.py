@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from stages.models.base import LanguageModel
-from stages.params.model import ModelParams
+from stages.models.params import ModelParams
 
 
 class Model(LanguageModel):

@@ -17,10 +17,10 @@ from torch.nn import functional as F  # noqa: N812 - torch's own habit
 from stages.models import kneser_ney
 from stages.models.attention import attend, attend_locally
 from stages.models.base import LanguageModel
-from stages.models.cache import Cache
-from stages.models.experts import count_experts, opinions
-from stages.models.ngrams import Level
-from stages.params.model import ModelParams
+from stages.models.kv_cache import Cache
+from stages.models.ngram.counts import Level
+from stages.models.ngram.mixture import count_experts, opinions
+from stages.models.params import ModelParams
 
 ROTARY_BASE = 1000.0
 LOGIT_CAP = 15.0

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from stages.models.base import LanguageModel
-from stages.models.ngrams import Floats, Ints, Level, count_ngrams, discounts
-from stages.models.rows import Rows, RowsBuilder
-from stages.params.model import ModelParams
+from stages.models.ngram.backoff_table import Rows, RowsBuilder
+from stages.models.ngram.counts import Floats, Ints, Level, count_ngrams, discounts
+from stages.models.params import ModelParams
 
 UNIGRAM_DISCOUNTS = np.array([0.0, 0.5, 0.5, 0.5])
 DENSE_ENTRIES = 1 << 20

@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 
 from stages.models.base import LanguageModel
-from stages.models.cache import Cache
-from stages.models.parts import Embeddings, Heads
-from stages.params.model import ModelParams
+from stages.models.kv_cache import Cache
+from stages.models.layers import Embeddings, Heads
+from stages.models.params import ModelParams
 
 
 class Model(LanguageModel):

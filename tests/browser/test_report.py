@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from stages.comparing.page import as_page
-from stages.comparing.table import compare
-from tests.comparing.test_table import SEEDS
-from tests.reporting.conftest import reported  # noqa: F401 - a fixture
+from stages.tools.compare.comparison_page import as_page
+from stages.tools.compare.table import compare
+from tests.report.conftest import reported  # noqa: F401 - a fixture
+from tests.tools.compare.test_table import SEEDS
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
 CHROMIUM = shutil.which("chromium")

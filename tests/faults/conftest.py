@@ -94,7 +94,7 @@ def make_project(tmp_path: Path) -> Callable[..., Project]:
         project.set(**sections)
         (tmp_path / "data/raw").mkdir(parents=True)
         (tmp_path / "data/raw/corpus.txt").write_text(make_text(4000))
-        assert project.run("encode")[0] == 0
+        assert project.run("tokenize")[0] == 0
         return project
 
     return make

@@ -36,7 +36,7 @@ def run_with_file_limit(project, stage: str, limit: int) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize(("stage", "limit"), [("encode", 10_000), ("train", 1000), ("evaluate", 100), ("sample", 9)])
+@pytest.mark.parametrize(("stage", "limit"), [("tokenize", 10_000), ("train", 1000), ("evaluate", 100), ("sample", 9)])
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(make_project, stage, limit):
     project = make_project(
         model=KINDS["bigram"], train={"max_steps": 5, "checkpoint_steps": 1000}, sample={"prompt": "the"}

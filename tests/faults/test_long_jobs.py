@@ -52,16 +52,16 @@ def test_a_finished_model_is_gone_on_with_and_another_vocabulary_is_refused(make
     assert np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)[3] < before[0, 3]
 
     (project.folder / "data/raw/corpus.txt").write_text("the king and the queen " * 300)
-    assert project.run("encode")[0] == 0
+    assert project.run("tokenize")[0] == 0
     code, said = project.run()
     assert code == 2
     assert "another vocabulary" in said
     vocabulary: dict[str, object] = {"vocabulary": "first/tokenizer.json"}
     project.set(model=model, train={"init_from": "first", "max_steps": 20}, tokenize=vocabulary)
-    assert project.run("encode")[0] == 0
+    assert project.run("tokenize")[0] == 0
     assert project.run()[0] == 0
     (project.folder / "data/raw/corpus.txt").write_text("the king and the queen? " * 300)
-    code, said = project.run("encode")
+    code, said = project.run("tokenize")
     assert code == 2
     assert "unknown character '?'" in said
 

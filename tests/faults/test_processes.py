@@ -116,8 +116,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from stages.models.base import build
-from stages.params.model import ModelParams
-from stages.training.sharding import gathered, shard
+from stages.models.params import ModelParams
+from stages.train.sharding import gathered, shard
 
 dist.init_process_group("gloo")
 torch.manual_seed(1)

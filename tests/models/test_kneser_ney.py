@@ -4,12 +4,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.measuring.losses import blockwise, measure
+from stages.metrics.losses import blockwise, measure
 from stages.models.kneser_ney import Model
-from stages.models.ngrams import count_ngrams, ranks
-from stages.text.tokenizers.char import CharTokenizer
+from stages.models.ngram.counts import count_ngrams, ranks
+from stages.tokenizers.char import CharTokenizer
 from tests.conftest import MIRROR, model_params
-from tests.models.reference import kneser_ney
+from tests.models.ngram.reference import kneser_ney
 
 
 def fitted(ids, vocabulary_size: int, **changes) -> Model:

@@ -5,9 +5,9 @@ import shutil
 import pytest
 import torch
 
-from stages.training.setup import compiled
+from stages.train.setup import compiled
 from tests.conftest import train_params
-from tests.training.test_loop import trainer
+from tests.train.test_trainer import trainer
 
 pytestmark = [
     pytest.mark.pipeline,

@@ -66,7 +66,7 @@ def run(folder: Path, stage: str) -> int:
 
 
 def test_every_stage_up_to_training_keeps_within_the_limit(folder: Path):
-    for stage in ("download", "encode"):
+    for stage in ("download", "tokenize"):
         assert run(folder, stage) < 600
     size = (folder / "data/raw/corpus.txt").stat().st_size
     assert size >= MEGABYTES * 0.9e6
@@ -81,7 +81,7 @@ def test_pieces_of_words_are_learned_and_found_within_the_limit(folder: Path):
     kept = folder / "data/tokens"
     try:
         kept.rename(folder / "data/characters")
-        assert run(folder, "encode") < 600
+        assert run(folder, "tokenize") < 600
         characters = (folder / "data/raw/corpus.txt").stat().st_size
         assert (kept / "tokens.safetensors").stat().st_size < characters  # two bytes each, and fewer than half as many
     finally:

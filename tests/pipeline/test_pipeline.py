@@ -174,7 +174,7 @@ def test_a_comment_in_a_stages_module_runs_that_stage_alone(project: Project, st
 
 def test_a_new_key_of_the_sample_section_runs_sample_and_what_shows_it(project: Project):
     project.edit(
-        "stages/params/sample.py", lambda code: code.replace("    prompt: str", "    mood: str\n    prompt: str")
+        "stages/sample/params.py", lambda code: code.replace("    prompt: str", "    mood: str\n    prompt: str")
     )
     project.set({"sample.mood": "calm"})
     assert project.repro() == ["sample", "report"]
@@ -275,7 +275,7 @@ def know_a_text(project: Project, text: str) -> None:
     sum_ = hashlib.sha256(text.encode()).hexdigest()
     known = f'replace(TINYSHAKESPEARE, url="http://127.0.0.1:1/input.txt", sha256="{sum_}")'
     code = f"\n\nfrom dataclasses import replace\n\nTINYSHAKESPEARE = {known}\n"
-    project.edit("stages/text/corpora.py", lambda before: before + code)
+    project.edit("stages/download/corpora.py", lambda before: before + code)
     mirrored = project.folder / "texts/tinyshakespeare/input.txt"
     mirrored.parent.mkdir(parents=True)
     mirrored.write_text(text)

@@ -1,0 +1,5 @@
+"""Run the stage: `python -m stages.evaluate`."""
+
+from stages.evaluate.command import command
+
+command()

@@ -1,0 +1,5 @@
+"""Run the stage: `python -m stages.report`."""
+
+from stages.report.command import command
+
+command()

@@ -1,0 +1,5 @@
+"""Run the stage: `python -m stages.tokenize`."""
+
+from stages.tokenize.command import command
+
+command()

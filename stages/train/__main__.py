@@ -1,0 +1,5 @@
+"""Run the stage: `python -m stages.train`."""
+
+from stages.train.command import command
+
+command()

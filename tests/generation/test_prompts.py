@@ -1,0 +1,40 @@
+import pytest
+
+from stages.core.errors import TextError
+from stages.generation.prompts import known_text
+from stages.tokenizers.char import CharTokenizer
+
+TOKENIZER = CharTokenizer("\n .ABCabce")
+
+
+def test_known_text_stays():
+    assert known_text("ABC abc.\n", TOKENIZER, "error") == "ABC abc.\n"
+
+
+def test_every_unknown_character_is_shown_with_its_place():
+    with pytest.raises(TextError) as error:
+        known_text("ab7é7", TOKENIZER, "error")
+    message = str(error.value)
+    assert "'7' (U+0037, first at position 2)" in message
+    assert "'é' (U+00E9, first at position 3)" in message
+    assert "--unknown skip" in message
+
+
+@pytest.mark.parametrize(
+    ("unknown", "text", "expected"),
+    [
+        ("skip", "a7bé", "ab"),
+        ("nearest", "é", "e"),
+        ("nearest", "E", "e"),
+        ("nearest", "Å", "A"),
+        ("nearest", "d", "c"),
+    ],
+)
+def test_unknown_characters_are_left_out_or_taken_for_the_nearest(unknown, text, expected):
+    assert known_text(text, TOKENIZER, unknown) == expected
+
+
+@pytest.mark.parametrize(("text", "unknown"), [("", "error"), ("777", "skip")])
+def test_an_empty_prompt_is_refused(text, unknown):
+    with pytest.raises(TextError, match="nothing is left"):
+        known_text(text, TOKENIZER, unknown)

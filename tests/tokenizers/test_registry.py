@@ -1,0 +1,25 @@
+import pytest
+
+from stages.core.errors import ModelError
+from stages.tokenizers.byte import ByteTokenizer
+from stages.tokenizers.registry import load_tokenizer
+
+
+def test_a_file_knows_its_kind(tmp_path):
+    ByteTokenizer().save(tmp_path / "tokenizer.json")
+    assert isinstance(load_tokenizer(tmp_path / "tokenizer.json"), ByteTokenizer)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"kind": "bpe"}', '{"kind": "x"}', '{"kind": "char", "characters": ["ab"]}', "[1]"]
+)
+def test_a_file_that_is_no_tokenizer_is_refused(tmp_path, content):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(content)
+    with pytest.raises(ModelError, match=r"tokenizer\.json is not a tokenizer"):
+        load_tokenizer(path)
+
+
+def test_a_missing_tokenizer_says_what_makes_it(tmp_path):
+    with pytest.raises(ModelError, match="dvc repro tokenize"):
+        load_tokenizer(tmp_path / "tokenizer.json")
