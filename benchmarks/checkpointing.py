@@ -7,9 +7,9 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.inputs import read_inputs
 from stages.models.params import ModelParams
-from stages.train.checkpoint import StateFolder
+from stages.train.checkpoint import TrainingCheckpoint
 from stages.train.params import TrainParams
-from stages.train.setup import set_up
+from stages.train.setup import create_trainer
 
 STEPS, SAVES = 40, 15
 
@@ -18,11 +18,11 @@ def main() -> None:
     """Time a step and a save, and say what part of training saving is."""
     inputs = read_inputs()
     params = TrainParams.model_validate(inputs.document["train"])
-    _, trainer = set_up(
+    _, trainer = create_trainer(
         ModelParams.model_validate(inputs.document["model"]),
         params,
         inputs.compute,
-        inputs.vocabulary_size,
+        inputs.vocab_size,
         inputs.train,
         inputs.val,
     )
@@ -34,7 +34,7 @@ def main() -> None:
         trainer.take_step()
         steps.append(time.perf_counter() - start)
     with TemporaryDirectory(dir=".") as folder:
-        state = StateFolder({}, Path(folder))
+        state = TrainingCheckpoint({}, Path(folder))
         state.folder.mkdir(parents=True)
         for _ in range(SAVES):
             start = time.perf_counter()

@@ -18,7 +18,7 @@ class Inputs:
 
     document: dict[str, Any]
     compute: ComputeParams
-    vocabulary_size: int
+    vocab_size: int
     train: Tensor
     val: Tensor
 
@@ -28,6 +28,6 @@ def read_inputs() -> Inputs:
     document = YAML(typ="safe").load(Path("params.yaml"))
     compute = ComputeParams.model_validate(document["compute"])
     tokenizer = load_tokenizer(Path("data/tokens/tokenizer.json"))
-    device = prepare(compute)
+    device = prepare_device(compute)
     train, val = (part.to(device) for part in load_tokens(Path("data/tokens"), tokenizer))
     return Inputs(document, compute, len(tokenizer), train, val)

@@ -13,14 +13,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.inputs import read_inputs
-from stages.metrics.losses import blockwise, measure
+from stages.metrics.losses import blockwise_windows, evaluate_loss
 from stages.models.base import count_parameters
 from stages.models.params import ModelParams
 from stages.train.params import TrainParams
-from stages.train.setup import set_up
+from stages.train.setup import create_trainer
 
 FOLDER = Path(__file__).parent
-MODEL = {"block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128, "window": 0, "prior": "none"}
+MODEL = {"block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128, "sliding_window": 0, "prior": "none"}
 TRAIN = {"batch_size": 32, "max_steps": 1500, "eval_every": 10**9, "log_every": 10**9}
 RUNGS: dict[str, dict[str, str]] = {
     **{kind: {"kind": kind} for kind in ("bigram", "average", "head", "multihead", "block", "lecture_gpt", "gpt")},
@@ -37,11 +37,13 @@ def main() -> None:
         start = time.perf_counter()
         model_params = ModelParams.model_validate(inputs.document["model"] | MODEL | changes)
         params = TrainParams.model_validate(inputs.document["train"] | TRAIN)
-        model, trainer = set_up(model_params, params, inputs.compute, inputs.vocabulary_size, inputs.train, inputs.val)
+        model, trainer = create_trainer(
+            model_params, params, inputs.compute, inputs.vocab_size, inputs.train, inputs.val
+        )
         if trainer:
             trainer.run()
         seconds = time.perf_counter() - start
-        loss = measure(model, blockwise(inputs.val, model_params.block_size, 64)).loss
+        loss = evaluate_loss(model, blockwise_windows(inputs.val, model_params.block_size, 64)).loss
         rows.append({"rung": name, "val_loss": loss, "parameters": count_parameters(model), "seconds": seconds})
         print(rows[-1], flush=True)
     write(pd.DataFrame(rows))

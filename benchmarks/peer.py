@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from stages.models.base import LanguageModel
 from stages.models.params import ModelParams
-from stages.train.batches import Batches
+from stages.train.batches import BatchSampler
 
 STEPS, WARMUP, BATCH, BLOCK = 2000, 100, 12, 64
 LR, LAST_LR, DECAY = 1e-3, 1e-4, 0.1
@@ -24,15 +24,15 @@ LR, LAST_LR, DECAY = 1e-3, 1e-4, 0.1
 class Peer(LanguageModel):
     """GPT-2 behind the interface that Folio measures: (B, T) -> (B, T, V)."""
 
-    def __init__(self, vocabulary_size: int) -> None:
+    def __init__(self, vocab_size: int) -> None:
         params = ModelParams(
-            kind="lecture_gpt", block_size=BLOCK, n_layer=4, n_head=4, n_embd=128, dropout=0.0, window=0, prior="none",
-            order=2, folds=2, recent=False,
+            kind="lecture_gpt", block_size=BLOCK, n_layer=4, n_head=4, n_embd=128, dropout=0.0, sliding_window=0, prior="none",
+            ngram_order=2, folds=2, cache_lm=False,
         )  # fmt: skip
-        super().__init__(params, vocabulary_size)
+        super().__init__(params, vocab_size)
         self.gpt2 = GPT2LMHeadModel(
             GPT2Config(
-                vocab_size=vocabulary_size,
+                vocab_size=vocab_size,
                 n_positions=BLOCK,
                 n_embd=128,
                 n_layer=4,
@@ -65,12 +65,12 @@ def train(model: Peer, tokens: Tensor, seed: int) -> Iterator[int]:
     others = [weight for weight in model.parameters() if weight.ndim < 2]
     groups = [{"params": decayed, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
     optimizer = AdamW(groups, lr=LR, betas=(0.9, 0.99))
-    batches = Batches(tokens, BLOCK, BATCH, seed)
+    batches = BatchSampler(tokens, BLOCK, BATCH, seed)
     model.train()
     for step in range(STEPS):
         for group in optimizer.param_groups:
             group["lr"] = rate(step)
-        batch = batches.draw()
+        batch = batches.sample()
         loss = F.cross_entropy(model(batch.inputs).flatten(0, 1), batch.targets.flatten())
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)

@@ -23,13 +23,13 @@ from ruamel.yaml import YAML
 
 from stages.core.device import ComputeParams, prepare
 from stages.core.logs import peak_memory
-from stages.metrics.losses import blockwise, measure, sliding
+from stages.metrics.losses import blockwise_windows, evaluate_loss, sliding
 from stages.models.base import LanguageModel
 from stages.models.params import ModelParams
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import load_tokens
 from stages.train.params import TrainParams
-from stages.train.setup import set_up
+from stages.train.setup import create_trainer
 from stages.train.trainer import Trainer
 
 STARTED = time.perf_counter()
@@ -49,11 +49,11 @@ class Clock:
         """Give the seconds."""
         return self.before + time.perf_counter() - STARTED - self.paused
 
-    def measure(self, model: LanguageModel, val: torch.Tensor) -> tuple[float, float]:
+    def evaluate_loss(self, model: LanguageModel, val: torch.Tensor) -> tuple[float, float]:
         """Give the seconds so far and the loss in windows, and leave the clock as it was."""
         start = time.perf_counter()
         seconds = self.read()
-        loss = measure(model, blockwise(val, model.params.block_size, 4)).loss
+        loss = evaluate_loss(model, blockwise_windows(val, model.params.block_size, 4)).loss
         self.paused += time.perf_counter() - start
         return seconds, loss
 
@@ -68,7 +68,7 @@ def contend(contender: str, seed: int, before: float) -> dict[str, Any]:
     compute = ComputeParams.model_validate(document["compute"])
     tokenizer = load_tokenizer(Path("data/tokens/tokenizer.json"))
     train, val = load_tokens(Path("data/tokens"), tokenizer)
-    device = prepare(compute)
+    device = prepare_device(compute)
     torch.manual_seed(seed)
     if contender == "peer":
         from benchmarks import peer
@@ -79,11 +79,11 @@ def contend(contender: str, seed: int, before: float) -> dict[str, Any]:
     else:
         model_params = ModelParams.model_validate(document["model"])
         params = TrainParams.model_validate(document["train"] | {"seed": seed, "eval_every": 10**9})
-        model, trainer = set_up(model_params, params, compute, len(tokenizer), train.to(device), val.to(device))
+        model, trainer = create_trainer(model_params, params, compute, len(tokenizer), train.to(device), val.to(device))
         assert trainer
         steps, every = folio_steps(trainer), 50
-    curve = [clock.measure(model, val) for step in steps if step % every == 0 or step in (1, 10, 25)]
-    slid = measure(model, sliding(val, model.params.block_size, model.params.block_size // 2, 4)).loss
+    curve = [clock.evaluate_loss(model, val) for step in steps if step % every == 0 or step in (1, 10, 25)]
+    slid = evaluate_loss(model, sliding_windows(val, model.params.block_size, model.params.block_size // 2, 4)).loss
     return {"contender": contender, "seed": seed, "curve": curve, "sliding": slid, "memory": peak_memory()}
 
 
@@ -151,8 +151,8 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
 
 @click.command()
 @click.option("--seeds", default=3, show_default=True, help="Runs of each contender.")
-@click.option("--only", type=click.Choice(CONTENDERS), multiple=True, help="Leave the other contenders out.")
-@click.option("--contender", type=click.Choice(CONTENDERS), hidden=True)
+@click.option("--only", type=click.SamplingParams(CONTENDERS), multiple=True, help="Leave the other contenders out.")
+@click.option("--contender", type=click.SamplingParams(CONTENDERS), hidden=True)
 @click.option("--seed", type=int, hidden=True)
 @click.option("--started", type=float, hidden=True)
 def main(seeds: int, only: tuple[str, ...], contender: str | None, seed: int | None, started: float | None) -> None:

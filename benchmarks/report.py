@@ -30,7 +30,7 @@ def main() -> None:
         document = YAML().load(ROOT / "params.yaml")
         document["download"]["corpus"] = "own"
         document["train"]["max_steps"] = 10
-        document["model"] |= {"block_size": 256, "order": 3}
+        document["model"] |= {"block_size": 256, "ngram_order": 3}
         document["sample"]["prompt"] = SIGNS[0]
         YAML().dump(document, place / "params.yaml")
         environment = os.environ | {"PYTHONPATH": str(ROOT)}

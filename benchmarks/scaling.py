@@ -67,16 +67,16 @@ from stages.core.params import read_section
 from stages.models.params import ModelParams
 from stages.tokenizers.bpe import BpeTokenizer
 from stages.tokenizers.char import CharTokenizer
-from stages.models.ngram.cross_fitting import CrossFitted
+from stages.models.ngram.cross_fitting import CrossFittedPrior
 
 text, order = Path(sys.argv[1]).read_text(), int(sys.argv[2])
-params = read_section(Path(sys.argv[3]), "model", ModelParams).model_copy(update={"order": order})
-tokenizer = CharTokenizer.of(text) if sys.argv[4] == "char" else BpeTokenizer.of_pieces([text], 2048)
+params = read_section(Path(sys.argv[3]), "model", ModelParams).model_copy(update={"ngram_order": order})
+tokenizer = CharTokenizer.from_text(text) if sys.argv[4] == "char" else BpeTokenizer.from_chunks([text], 2048)
 ids = torch.from_numpy(tokenizer.encode(text).astype("int64"))
 before = peak_memory()
 levels = Model(params, len(tokenizer)).fit(ids)
 counted = peak_memory()
-CrossFitted(levels, len(tokenizer), params.folds, params.recent)
+CrossFittedPrior(levels, len(tokenizer), params.folds, params.cache_lm)
 for value in (counted, peak_memory()):
     print((value - before) * 2**20 / len(ids))
 """
@@ -92,7 +92,7 @@ def count(kind: str, megabytes: int, order: int, text: str) -> dict[str, str]:
     return {
         "kind": kind,
         "text, MB": str(megabytes),
-        "order": str(order),
+        "ngram_order": str(order),
         "counting, bytes a token": f"{float(said[0]):.0f}",
         "with cross-fitting": f"{float(said[1]):.0f}",
     }

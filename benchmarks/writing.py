@@ -22,16 +22,24 @@ import torch
 from ruamel.yaml import YAML
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from stages.generation.sampling import Choice
+from stages.generation.sampling import SamplingParams
 from stages.generation.streaming import generate
-from stages.generation.text_model import Writer
-from stages.models.base import LanguageModel, build
+from stages.generation.text_model import TextModel
+from stages.models.base import LanguageModel, build_model
 from stages.models.params import ModelParams
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import load_tokens
 
 LENGTH, RUNS = 512, 5
-SMALL = {"kind": "gpt", "block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128, "window": 0, "recent": True}
+SMALL = {
+    "kind": "gpt",
+    "block_size": 64,
+    "n_layer": 4,
+    "n_head": 4,
+    "n_embd": 128,
+    "sliding_window": 0,
+    "cache_lm": True,
+}
 
 
 def rate(write: Callable[[int], Any], streams: int) -> float:
@@ -58,9 +66,9 @@ def first_after_load() -> float:
     """Give the seconds from a model in memory to its first character, the first ever."""
     seconds = []
     for _ in range(RUNS):
-        writer = Writer.load()
+        writer = TextModel.load()
         start = time.perf_counter()
-        next(writer.stream("\n", 10, Choice(), 1))
+        next(writer.stream("\n", 10, SamplingParams(), 1))
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
@@ -68,7 +76,7 @@ def first_after_load() -> float:
 def first_from_start() -> float:
     """Give the seconds from the command to the first character on a terminal, the prompt not counted."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "stages.sample", "--prompt", "A", "--count", "1"]
+    command = [sys.executable, "-m", "stages.sample", "--prompt", "A", "--num-samples", "1"]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL) as process:
         seen = b""
@@ -86,15 +94,15 @@ def folio_writer(model: LanguageModel) -> Callable[[int], Any]:
 
     def write(streams: int) -> None:
         prompt = torch.zeros(streams, 1, dtype=torch.int64)
-        generate(model, prompt, LENGTH, Choice(), list(range(streams)))
+        generate(model, prompt, LENGTH, SamplingParams(), list(range(streams)))
 
     return write
 
 
-def peer_writer(vocabulary_size: int) -> Callable[[int], Any]:
+def peer_writer(vocab_size: int) -> Callable[[int], Any]:
     """Give a function that writes so many streams with the peer."""
     config = GPT2Config(
-        vocab_size=vocabulary_size,
+        vocab_size=vocab_size,
         n_positions=LENGTH + 1,
         n_embd=128,
         n_layer=4,
@@ -131,7 +139,7 @@ def main() -> None:
         "Folio, 4 x 128, blocks of 64, with prior": SMALL | {"prior": "kneser_ney"},
         "Folio, default": {},
     }.items():
-        model = build(ModelParams.model_validate(document | changes), len(tokenizer)).eval()
+        model = build_model(ModelParams.model_validate(document | changes), len(tokenizer)).eval()
         model.fit(train)
         contenders[name] = folio_writer(model)
     rows: list[dict[str, str]] = []

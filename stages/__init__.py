@@ -1,19 +1,24 @@
-"""Folio: any text in, a trained, evaluated and sampled character-level language model out.
+"""Folio trains a language model on any text, then evaluates it, samples from it and reports on it.
 
-`from stages import load` gives a trained model to write and score with; see `stages.generation.text_model.Writer`.
+`from stages import load` returns a trained model that generates and scores text; see
+`stages.generation.text_model.TextModel`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stages.generation.text_model import Writer
+    from stages.generation.text_model import TextModel
 
 
-def load(folder: str = "models", device: str = "cpu") -> "Writer":
-    """Read a model folder, to write and score with."""
-    writer: Writer = import_module("stages.generation.text_model").Writer.load(folder, device)
-    return writer
+def load(folder: str = "models", device: str = "cpu") -> "TextModel":
+    """Return the trained model in a folder.
+
+    Raises:
+        ModelError: if the folder has no complete model.
+    """
+    text_model: TextModel = import_module("stages.generation.text_model").TextModel.load(folder, device)
+    return text_model
 
 
 __all__ = ["load"]

@@ -1,7 +1,7 @@
-"""The `folio` command: a group that imports a command's module only when that command is asked for.
+"""The `folio` command, a group that imports a command only when it is used.
 
-So `folio download` never waits for torch. `dvc.yaml` runs the stages' modules themselves (`python -m stages.train`):
-no stage depends on this list, and the code beside `dvc.yaml` is what runs, in a copy for an experiment as well.
+Commands that do not need PyTorch start quickly this way. `dvc.yaml` runs the stages as modules instead (`python -m
+stages.train`), so that a copy of the project made for an experiment runs its own code.
 """
 
 from importlib import import_module
@@ -9,38 +9,35 @@ from importlib import import_module
 import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "download": ("stages.download.command", "Fetch the text and write down where it came from."),
-    "tokenize": ("stages.tokenize.command", "Turn the text into tensors of ids and a vocabulary."),
+    "download": ("stages.download.command", "Fetch the text and record where it came from."),
+    "tokenize": ("stages.tokenize.command", "Convert the text to tokens."),
     "train": ("stages.train.command", "Train the model that params.yaml describes."),
-    "evaluate": ("stages.evaluate.command", "Measure the model on the validation split."),
-    "sample": ("stages.sample.command", "Let the model write."),
-    "report": ("stages.report.command", "Show on a page what the model learned."),
-    "compare": (
-        "stages.tools.compare.command",
-        "Put runs side by side: what differs, and whether seed noise explains it.",
-    ),
-    "score": ("stages.tools.score", "Say how well the model knows a text."),
-    "export": ("stages.tools.export.command", "Write the model so that other tools open it."),
-    "lecture": ("stages.tools.lecture.command", 'Do what the notebook of "Let\'s build GPT" does, and explain it.'),
+    "evaluate": ("stages.evaluate.command", "Evaluate the model on the validation text."),
+    "sample": ("stages.sample.command", "Generate text."),
+    "report": ("stages.report.command", "Write an HTML report and a model card."),
+    "compare": ("stages.tools.compare.command", "Compare runs: what differs, and whether seed noise explains it."),
+    "score": ("stages.tools.score", "Print the bits per character of a text under the model."),
+    "export": ("stages.tools.export.command", "Export the model to other libraries."),
+    "lecture": ("stages.tools.lecture.command", 'Reproduce the notebook of the lecture "Let\'s build GPT".'),
 }
 
 
 class LazyGroup(click.Group):
-    """Commands by name, imported when used."""
+    """A group that knows its commands by name and imports them when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Name the commands in the order in which they run."""
+        """Return the names of the commands, the stages in pipeline order."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import the command's module and give the command, or None for a name that is not known."""
+        """Import and return a command, or return None if there is no such command."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(COMMANDS[cmd_name][0]).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands without importing any of them."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
@@ -48,9 +45,9 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="folio")
 def folio() -> None:
-    """Turn any text into a trained, evaluated and sampled character-level language model.
+    """Train a language model on any text, evaluate it, sample from it and report on it.
 
-    `dvc repro` runs every stage that has something to do; each can be run alone as well.
+    `dvc repro` runs every stage whose inputs have changed; each stage can also be run alone.
 
     Example: folio sample --prompt "ROMEO:"
     """

@@ -1,4 +1,4 @@
-"""What many tests need: a small text that never changes, parameters, and one thread, so that bits are equal."""
+"""Shared fixtures: a small text that never changes, parameters of small models, and a single thread."""
 
 import os
 import random
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stages.models.params import ModelParams
 from stages.tokenizers.char import CharTokenizer
-from stages.train.params import TrainParams
+from stages.train.params import RuntimeParams, TrainParams
 from tests.import_graph import ROOT
 
 MIRROR = Path(os.environ.get("FOLIO_MIRROR", ROOT / "../shared")) / "tinyshakespeare/input.txt"
@@ -24,7 +24,7 @@ def _one_thread() -> None:
 
 
 def make_text(words: int = 1500, seed: int = 1) -> str:
-    """Lines of eight random words: enough structure to learn, the same on every machine."""
+    """Return lines of eight random words: enough structure to learn, the same on every machine."""
     draw = random.Random(seed)
     return "".join(draw.choice(WORDS) + ("\n" if (index + 1) % 8 == 0 else " ") for index in range(words))
 
@@ -36,7 +36,7 @@ def text() -> str:
 
 @pytest.fixture(scope="session")
 def tokenizer(text: str) -> CharTokenizer:
-    return CharTokenizer.of(text)
+    return CharTokenizer.from_text(text)
 
 
 @pytest.fixture(scope="session")
@@ -45,19 +45,30 @@ def tokens(text: str, tokenizer: CharTokenizer) -> Tensor:
 
 
 def model_params(**changes: Any) -> ModelParams:
+    """Return the parameters of a small `gpt` without prior, with some changed."""
     values = {
-        "kind": "gpt", "block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16, "dropout": 0.0, "window": 0,
-        "prior": "none", "order": 4, "folds": 4, "recent": False,
+        "block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16, "sliding_window": 0, "prior": "none",
+        "ngram_order": 4, "cross_fit_folds": 4, "cache_lm": False,
     }  # fmt: skip
     return ModelParams.model_validate(values | changes)
 
 
 def train_params(**changes: Any) -> TrainParams:
+    """Return the parameters of a short training, with some changed."""
     values = {
-        "seed": 1, "max_steps": 20, "batch_size": 4, "accumulate": 1, "optimizer": "muon", "lr": 0.02,
-        "lr_embedding": 0.02, "lr_head": 0.003, "weight_decay": 0.0, "warmup_steps": 2, "decay_fraction": 0.5,
-        "clip_norm": 0.0, "average": 0.0, "compile": "off", "eval_every": 10, "eval_windows": 4, "log_every": 10,
-        "checkpoint_every": 5.0, "checkpoint_steps": 0, "max_seconds": 0.0, "patience": 0, "keep": "last",
-        "sample_every": 0, "init_from": None, "track": [], "processes": 1, "shard": False,
+        "seed": 1, "max_steps": 20, "batch_size": 4, "warmup_steps": 2, "eval_every": 10, "eval_windows": 4,
+        "compile": "off",
     }  # fmt: skip
     return TrainParams.model_validate(values | changes)
+
+
+def runtime_params(**changes: Any) -> RuntimeParams:
+    """Return runtime parameters that log every ten steps, with some changed."""
+    return RuntimeParams.model_validate({"log_every": 10} | changes)
+
+
+def randomize(model: Any, std: float = 0.3) -> Any:
+    """Draw all weights of a model anew, so that projections which start at zero have an effect."""
+    for weight in model.parameters():
+        weight.data.normal_(std=std)
+    return model

@@ -3,22 +3,15 @@
 import ast
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
-from stages.models.params import ModelParams
+from stages.models.registry import MODELS
 
 ROOT = Path(__file__).parent.parent
-KINDS = get_args(ModelParams.model_fields["kind"].annotation)
-TRACKERS = ("tensorboard", "mlflow", "wandb")
-# What is imported by the name of a kind, which no import statement shows.
-BY_NAME = {
-    "stages.models.base": {f"stages.models.{kind}" for kind in KINDS},
-    "stages.train.tracking": {f"stages.tools.trackers.{kind}" for kind in TRACKERS},
-}
+KINDS = tuple(MODELS)
 
 
 def file_of(module: str) -> Path | None:
-    """Give the file of a module of ours, or None."""
+    """Return the file of a module of Folio, or None."""
     path = ROOT.joinpath(*module.split("."))
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
         if candidate.exists():
@@ -26,23 +19,32 @@ def file_of(module: str) -> Path | None:
     return None
 
 
+def all_modules() -> list[str]:
+    """Return the names of all modules of Folio that are not empty."""
+    paths = [path.relative_to(ROOT) for path in (ROOT / "stages").rglob("*.py") if path.stat().st_size]
+    return [".".join(path.with_suffix("").parts) for path in sorted(paths)]
+
+
 def imports(module: str) -> set[str]:
-    """Name the modules of ours that `module` imports itself; importing a module imports the packages above it."""
+    """Return the modules of Folio that `module` imports itself.
+
+    A module that imports the registry of models may import any of them by name.
+    """
     path = file_of(module)
     assert path is not None, module
-    named = set(BY_NAME.get(module, set()))
+    names: set[str] = set()
     for node in walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            named |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            named |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    named = {name for name in named if name.split(".")[0] == "stages" and file_of(name)}
-    parents = {name.rsplit(".", depth)[0] for name in named for depth in range(1, name.count(".") + 1)}
-    return named | parents
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    if "stages.models.registry.MODELS" in names and module == "stages.models.base":
+        names |= {value.split(":")[0] for value in MODELS.values()}
+    return {name for name in names if name.split(".")[0] == "stages" and file_of(name)}
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Go through a tree, but for what is there for the type checker alone."""
+    """Yield the nodes of a tree, except what is there for the type checker only."""
     yield node
     for child in ast.iter_child_nodes(node):
         if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
@@ -50,7 +52,7 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def closure(modules: set[str]) -> set[str]:
-    """Give `modules` and all that they import, directly or not."""
+    """Return `modules` and everything that they import, directly or not."""
     found: set[str] = set()
     waiting = set(modules)
     while waiting:
@@ -60,7 +62,13 @@ def closure(modules: set[str]) -> set[str]:
     return found
 
 
+def folder_of(module: str) -> str:
+    """Return the folder of a module below `stages`; for a tool, that of the tool."""
+    parts = module.split(".")
+    return "/".join(parts[:3] if parts[1:2] == ["tools"] else parts[:2])
+
+
 def code_folders(module: str) -> set[str]:
     """Return the folders of Folio's code that a command imports, relative to the root."""
-    paths = {path.relative_to(ROOT) for name in closure({module}) if (path := file_of(name)) and path.stat().st_size}
-    return {"/".join(path.parts[:2]) for path in paths if len(path.parts) > 2}
+    modules = {name for name in closure({module}) if (path := file_of(name)) and path.stat().st_size}
+    return {folder_of(name) for name in modules if name.count(".") > 1}

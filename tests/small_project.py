@@ -1,4 +1,4 @@
-"""What tests of several stages share: small parameters, commands that must succeed, copies of the work tree."""
+"""Shared by tests of several stages: small parameters, commands that must succeed, copies of the working tree."""
 
 import re
 import shutil
@@ -13,15 +13,24 @@ from tests.import_graph import ROOT
 
 SMALL: dict[str, dict[str, object]] = {
     "compute": {"threads": 1},
-    "model": {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16, "window": 8, "order": 4, "folds": 3},
-    "train": {"max_steps": 30, "batch_size": 4, "eval_every": 10, "log_every": 10},
-    "evaluate": {"batch_size": 16, "short_block": 8},
-    "sample": {"count": 2, "length": 30, "prompt": "the "},
+    "model": {
+        "block_size": 32,
+        "n_layer": 1,
+        "n_head": 2,
+        "n_embd": 16,
+        "sliding_window": 8,
+        "ngram_order": 4,
+        "cross_fit_folds": 3,
+    },
+    "train": {"max_steps": 30, "batch_size": 4, "eval_every": 10},
+    "runtime": {"log_every": 10},
+    "evaluate": {"batch_size": 16, "short_block_size": 8},
+    "sample": {"num_samples": 2, "max_new_tokens": 30, "prompt": "the "},
 }
 
 
 def set_params(**sections: dict[str, object]) -> None:
-    """Write params.yaml into the working directory: the repository's, made small, with some keys changed."""
+    """Write params.yaml into the working directory: the repository's, with small values and some keys changed."""
     document = YAML().load(ROOT / "params.yaml")
     for changes in (SMALL, sections):
         for section, values in changes.items():
@@ -30,7 +39,7 @@ def set_params(**sections: dict[str, object]) -> None:
 
 
 def run(*words: str, fails: int = 0) -> Result:
-    """Run a command of Folio's in this process."""
+    """Run a `folio` command in this process and check its exit code."""
     result = CliRunner().invoke(folio, words)
     assert result.exit_code == fails, result.output
     return result

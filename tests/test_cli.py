@@ -34,12 +34,6 @@ def test_the_group_lists_every_command_and_imports_none():
     assert not {module for module, _ in COMMANDS.values()} & set(modules)
 
 
-@pytest.mark.parametrize("name", ["download", "tokenize"])
-def test_stages_without_a_model_do_not_wait_for_torch(name):
-    code = f"import sys, {COMMANDS[name][0]}; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_an_unknown_command_is_refused():
     result = CliRunner().invoke(folio, ["trian"])
     assert result.exit_code == 2
@@ -86,11 +80,11 @@ def test_our_own_bugs_keep_their_traceback():
         (["sample", "--output", "../s.txt"], "../s.txt"),
     ],
 )
-def test_output_never_leaves_the_project_s_folder(tmp_path, monkeypatch, words, path):
+def test_output_stays_inside_the_project(tmp_path, monkeypatch, words, path):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(folio, words)
     assert result.exit_code == 2
-    assert f"'{path}' lies outside the project's folder" in result.stderr
+    assert f"'{path}' is outside the project folder" in result.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -1,10 +1,14 @@
-"""On what, and in which precision, the numbers are worked out."""
+"""The device, the number of threads and the numeric precision of a computation."""
 
 import os
-from typing import Literal
+import warnings
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from stages.core.errors import ParameterError
 from stages.core.logs import log
@@ -12,64 +16,58 @@ from stages.core.params import Section
 
 
 class ComputeParams(Section):
-    """Device and threads, for every stage that uses torch."""
+    """Section `compute`: device, threads and precision of every stage that uses PyTorch."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: int = Field(ge=0, le=1024)
-    deterministic: bool
-    precision: Literal["auto", "float32", "bfloat16"]
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int = Field(default=0, ge=0, le=1024)
+    deterministic: bool = True
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
-def prepare(params: ComputeParams) -> torch.device:
-    """Choose the device and pin the threads, since another number of threads gives other last bits.
+def prepare_device(params: ComputeParams) -> torch.device:
+    """Return the device to compute on, after setting the number of threads and deterministic algorithms.
+
+    The number of threads is fixed because another number changes the last bits of a result.
 
     Raises:
-        ParameterError: where the device that was asked for is not there.
+        ParameterError: if the requested device is not available.
     """
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes of one training on this machine
-    torch.set_num_threads(params.threads or max(1, len(os.sched_getaffinity(0)) // here))
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for equal bits
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this training on this machine, from torchrun
+    torch.set_num_threads(params.threads or max(1, len(os.sched_getaffinity(0)) // local_processes))
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for deterministic results
     torch.use_deterministic_algorithms(params.deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads such memory
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # such memory is never read
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if params.device == "auto":
-        if not present["cuda"] and gpu_was_given():
-            log.warning("a GPU was given to this container, and cannot be used (%s); working on the CPU", why_no_cuda())
-        return cuda() if present["cuda"] else torch.device("mps" if present["mps"] else "cpu")
-    if not present[params.device]:
-        why = f": {why_no_cuda()}" if params.device == "cuda" else ""
+        if not available["cuda"] and _container_has_gpu():
+            log.warning("the container was given a GPU that cannot be used (%s); using the CPU", why_no_cuda())
+        return _cuda_device() if available["cuda"] else torch.device("mps" if available["mps"] else "cpu")
+    if not available[params.device]:
+        reason = f": {why_no_cuda()}" if params.device == "cuda" else ""
         raise ParameterError(
-            f"compute.device is '{params.device}', but torch {torch.__version__} sees no such device here{why}; "
-            f"set it to auto or cpu, or mend that"
+            f"compute.device is '{params.device}', but torch {torch.__version__} finds no such device{reason}; "
+            f"set it to auto or cpu, or fix the installation"
         )
-    return cuda() if params.device == "cuda" else torch.device(params.device)
+    return _cuda_device() if params.device == "cuda" else torch.device(params.device)
 
 
-def cuda() -> torch.device:
-    """Give this process's GPU: torchrun numbers the processes of a machine."""
-    number = os.environ.get("LOCAL_RANK")
-    if number is None:
-        return torch.device("cuda")
-    torch.cuda.set_device(int(number))
-    return torch.device("cuda", int(number))
+def select_dtype(params: ComputeParams, device: torch.device) -> torch.dtype:
+    """Return the precision of training: with `auto`, bfloat16 if the hardware supports it, otherwise float32.
+
+    A CPU without bfloat16 instructions emulates them and is ten times slower.
+    """
+    if params.precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[params.precision]
+    if device.type == "cuda":
+        return torch.bfloat16
+    supported = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if supported else torch.float32
 
 
-def gpu_was_given() -> bool:
-    """Say whether the container runtime was asked for a GPU: it sets this variable then."""
-    return os.environ.get("NVIDIA_VISIBLE_DEVICES", "void") not in ("", "void", "none")
-
-
-def why_no_cuda() -> str:
-    """Give torch's own reason, in its first sentence: no driver, one that is too old, a build without CUDA."""
-    try:
-        torch.cuda.init()  # type: ignore[no-untyped-call]
-    except (RuntimeError, AssertionError) as error:
-        return str(error).strip().partition(". ")[0].rstrip(".")
-    return "torch gives no reason"
-
-
-def environment(params: ComputeParams, device: torch.device, dtype: torch.dtype) -> dict[str, str | int | bool]:
-    """Name what of the machine decides the last bits."""
+def describe_environment(
+    params: ComputeParams, device: torch.device, dtype: torch.dtype
+) -> dict[str, str | int | bool]:
+    """Return the properties of the machine that determine the last bits of a result, by name."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return {
         "torch": torch.__version__,
@@ -81,14 +79,35 @@ def environment(params: ComputeParams, device: torch.device, dtype: torch.dtype)
     }
 
 
-def training_dtype(params: ComputeParams, device: torch.device) -> torch.dtype:
-    """Give the precision of training: bfloat16 where `auto` finds hardware for it, else float32.
+def tokens_to_device(token_ids: NDArray[np.unsignedinteger[Any]], device: torch.device) -> Tensor:
+    """Return token ids, (N,), as a tensor on a device; on the CPU the tensor shares the memory-mapped file.
 
-    A CPU without such instructions works bfloat16 out in software, ten times slower.
+    On other devices, unsigned types wider than 8 bits become int32, because PyTorch can index them on the CPU only.
     """
-    if params.precision != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[params.precision]
-    if device.type == "cuda":
-        return torch.bfloat16
-    fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        tokens = torch.from_numpy(token_ids)
+    return (tokens if device.type == "cpu" or tokens.dtype == torch.uint8 else tokens.int()).to(device)
+
+
+def why_no_cuda() -> str:
+    """Return PyTorch's reason for not using CUDA: no driver, an old driver, or a build without CUDA."""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).strip().partition(". ")[0].rstrip(".")
+    return "torch gives no reason"
+
+
+def _cuda_device() -> torch.device:
+    """Return the GPU of this process; torchrun numbers the processes of a machine."""
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is None:
+        return torch.device("cuda")
+    torch.cuda.set_device(int(rank))
+    return torch.device("cuda", int(rank))
+
+
+def _container_has_gpu() -> bool:
+    """Return whether the container runtime was asked for a GPU, which sets this variable."""
+    return os.environ.get("NVIDIA_VISIBLE_DEVICES", "void") not in ("", "void", "none")

@@ -1,45 +1,45 @@
-"""A text of any size onto the disk, and what is known of it afterwards."""
+"""The document table beside a corpus: where each document of the text begins, and which source it is from."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core import files
 from stages.core.errors import TextError
+from stages.core.files import atomic_write
 
-# Of a document: the character that it begins at, the number of its source, and how often training draws from it.
+# start: first character of the document; source: number of its source; weight: how often training samples the source.
 DOCUMENT = np.dtype([("start", "<i8"), ("source", "<i4"), ("weight", "<f8")])
-Documents = NDArray[np.void]
-ONE = (0, 0, 1.0)  # a text that is one document
+DocumentTable = NDArray[np.void]
+SINGLE_DOCUMENT = (0, 0, 1.0)
 
 
-def write_documents(corpus: Path, documents: list[tuple[int, int, float]]) -> Documents:
-    """Write what is known of the documents of a text beside it."""
+def write_documents(corpus: Path, documents: list[tuple[int, int, float]]) -> DocumentTable:
+    """Write the table of a corpus, (start, source, weight) per document, beside it and return it as an array."""
     table = np.array(documents, dtype=DOCUMENT)
-    with files.replacing(documents_path(corpus)) as temporary, temporary.open("wb") as file:
+    with atomic_write(documents_path(corpus)) as temporary, temporary.open("wb") as file:
         np.save(file, table)
     return table
 
 
-def read_documents(corpus: Path) -> Documents:
-    """Read it; a text that nothing is known of is one document.
+def read_documents(corpus: Path) -> DocumentTable:
+    """Return the table of a corpus; a corpus without a table is a single document.
 
     Raises:
-        TextError: where the file is another's, or damaged.
+        TextError: if the file is damaged or has another format.
     """
     path = documents_path(corpus)
     if not path.exists():
-        return np.array([ONE], dtype=DOCUMENT)
+        return np.array([SINGLE_DOCUMENT], dtype=DOCUMENT)
     try:
-        table: Documents = np.load(path)
+        table: DocumentTable = np.load(path)
     except (OSError, ValueError) as error:
-        raise TextError(f"{path} is damaged ({error}); `dvc repro -f download` makes it again") from None
+        raise TextError(f"{path} is damaged ({error}); `dvc repro -f download` writes it again") from None
     if table.dtype != DOCUMENT:
-        raise TextError(f"{path} is of another Folio; `dvc repro -f download` makes it again")
+        raise TextError(f"{path} was written by another version of Folio; `dvc repro -f download` writes it again")
     return table
 
 
 def documents_path(corpus: Path) -> Path:
-    """Give the place of the file on the documents."""
+    """Return the path of the table of a corpus."""
     return corpus.with_name("documents.npy")

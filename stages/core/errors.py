@@ -1,35 +1,35 @@
-"""Every error that a user can cause or meet.
+"""Errors that a user can cause or meet.
 
 FolioError
-├── InputError            exit code 2: what was given is wrong; nothing was done
-│   ├── ParameterError    a key of params.yaml
-│   ├── TextError         a text that cannot be used, or a character that is not known
-│   └── ModelError        a folder that holds no usable model
-├── WorkError             exit code 1: the input was right, the work failed
-│   └── DownloadError     no place had the text
-└── Interrupted           exit code 128 + the signal's number: somebody stopped it; nothing is wrong
+├── InputError            exit code 2: an input is wrong; nothing was written
+│   ├── ParameterError    a key of params.yaml or a command-line option
+│   ├── TextError         a text that cannot be used, or a character outside the vocabulary
+│   └── ModelError        a folder without a usable model
+├── WorkError             exit code 1: the input was valid, but the work failed
+│   └── DownloadError     the text could not be fetched from any source
+└── Interrupted           exit code 128 + signal number: stopped by a signal, with the progress saved
 
-A message says what happened, with which value, and what to do about it. `stages.cli` alone turns one into a
-line on standard error and an exit code.
+A message says what happened, with which value, and what to do about it. `core/options.py` is the only place that turns
+an error into a line on standard error and an exit code.
 """
 
 import signal as signals
 
 
 class FolioError(Exception):
-    """The root: never raised itself."""
+    """Base class of all errors; never raised itself."""
 
     exit_code = 1
 
 
 class InputError(FolioError):
-    """What was given is wrong."""
+    """An input is wrong."""
 
     exit_code = 2
 
 
 class ParameterError(InputError):
-    """A key of params.yaml, or an option, has a value that cannot be used."""
+    """A key of params.yaml or an option has an unusable value."""
 
 
 class TextError(InputError):
@@ -37,20 +37,20 @@ class TextError(InputError):
 
 
 class ModelError(InputError):
-    """A model folder is missing, incomplete, damaged or of another kind."""
+    """A model folder is missing, incomplete, damaged or incompatible."""
 
 
 class WorkError(FolioError):
-    """The input was right and the work failed all the same."""
+    """The input was valid, but the work failed."""
 
 
 class Interrupted(FolioError):
-    """A signal asked the stage to stop, and what it had done is kept."""
+    """A signal stopped the stage after its progress was saved."""
 
     def __init__(self, signal: int) -> None:
-        super().__init__(f"stopped by {signals.Signals(signal).name}; the next run goes on from here")
+        super().__init__(f"stopped by {signals.Signals(signal).name}; the next run resumes from the saved checkpoint")
         self.exit_code = 128 + signal
 
 
 class DownloadError(WorkError):
-    """A text could be had from none of the places tried."""
+    """The text could not be fetched from any source."""

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all."""
+"""Write files atomically: a file appears complete or not at all."""
 
 import hashlib
 import json
@@ -11,11 +11,14 @@ from typing import Any
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success its content is on the disk and takes `path`'s name.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success, flush it to disk and rename it to `path`.
 
-    Whatever writes there should raise OSError where the disk is full, as Python's own files do. The old file is
-    replaced, never written into: DVC may have linked it to its cache.
+    The old file is replaced and never modified in place, because DVC may have linked it to its cache. The caller must
+    raise OSError if the disk is full, as Python's own files do.
+
+    Args:
+        path: the file to create or replace; missing parent folders are created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -32,31 +35,39 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, whole or not at all."""
-    with replacing(path) as temporary:
+    """Write `content` to `path` atomically."""
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, newlines as they are."""
+    """Write `text` to `path` atomically, as UTF-8 and without newline conversion."""
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything that JSON holds
-    """Write `value` as indented ASCII JSON that ends in a newline; NaN and infinity are refused."""
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+    """Write `value` as indented ASCII JSON with a final newline.
+
+    Raises:
+        ValueError: if `value` contains NaN or infinity.
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[int | float | str]]) -> None:
-    """Write a table with a head; floats with six significant digits."""
+    """Write a table as TSV with a header row; floats keep six significant digits."""
     lines = ["\t".join(columns), *("\t".join(map(_cell, row)) for row in rows)]
     write_text(path, "\n".join(lines) + "\n")
 
 
 def sha256(path: Path) -> str:
-    """Give the hexadecimal SHA-256 sum of a file."""
+    """Return the SHA-256 digest of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _cell(value: float | str) -> str:
+    return str(value) if isinstance(value, int | str) else f"{value:.6g}"
 
 
 def _sync(path: Path) -> None:
@@ -68,11 +79,7 @@ def _sync(path: Path) -> None:
 
 
 def _umask() -> int:
-    # The umask can only be read by setting it; mkstemp's 0600 would lock out a group that shares the folder.
+    # The umask can only be read by setting it. mkstemp creates files with mode 0600, which would exclude the group.
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _cell(value: float | str) -> str:
-    return str(value) if isinstance(value, int | str) else f"{value:.6g}"

@@ -1,4 +1,4 @@
-"""What the stages' Click commands share: options, and errors that become a line and an exit code."""
+"""Options that commands share, and the Click command class that reports errors."""
 
 import errno
 import logging
@@ -20,86 +20,86 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class StageCommand(click.Command):
-    """A command whose errors of ours end in one line on standard error; a traceback is for our bugs."""
+    """A command that reports a FolioError as one line on standard error; other exceptions keep their traceback."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in Click
         super().__init__(*args, **kwargs)
-        for flags, loudness, text in (
-            (["-q", "--quiet"], logging.WARNING, "Say nothing but warnings and errors."),
-            (["-v", "--verbose"], logging.DEBUG, "Say also how long it took and how much memory."),
+        for flags, log_level, text in (
+            (["-q", "--quiet"], logging.WARNING, "Print only warnings and errors."),
+            (["-v", "--verbose"], logging.DEBUG, "Also print the time and memory used."),
         ):
-            callback = partial(_set_level, loudness)
+            callback = partial(_set_level, log_level)
             self.params.append(click.Option(flags, is_flag=True, expose_value=False, callback=callback, help=text))
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as in Click
-        """Run as a program; leave the code of a failure in the file FOLIO_EXIT_FILE, for who sees DVC's code alone."""
+        """Run as a program; write a non-zero exit code to the file FOLIO_EXIT_FILE, because DVC hides it."""
         try:
             return super().main(*args, **kwargs)
-        except SystemExit as end:
-            if end.code and (path := os.environ.get("FOLIO_EXIT_FILE")):
-                Path(path).write_text(f"{end.code}\n", encoding="ascii")
+        except SystemExit as exit_:
+            if exit_.code and (path := os.environ.get("FOLIO_EXIT_FILE")):
+                Path(path).write_text(f"{exit_.code}\n", encoding="ascii")
             raise
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in Click
-        """Run the command; exit with 1 (failed work), 2 (wrong input) or 130 (interrupted) where it fails."""
+        """Run the command; exit with 1 (the work failed), 2 (invalid input) or 130 (interrupted) on failure."""
         start = time.monotonic()
         try:
             result = super().invoke(ctx)
             log.debug("took %.1f s and %.0f MB of memory at most", time.monotonic() - start, peak_memory())
             return result
         except FolioError as error:
-            raise Reported(str(error), error.exit_code) from error
+            raise ReportedError(str(error), error.exit_code) from error
         except OSError as error:
             if error.errno not in DISK_ERRORS:
                 raise
-            raise Reported(f"{error.strerror}: {error.filename or 'while writing'}", 1) from error
+            raise ReportedError(f"{error.strerror}: {error.filename or 'while writing'}", 1) from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             sys.exit(130)
 
 
-def _set_level(loudness: int, ctx: click.Context, param: click.Parameter, given: bool) -> None:  # noqa: ARG001
-    if given:
-        level["now"] = loudness
+def _set_level(log_level: int, ctx: click.Context, param: click.Parameter, is_set: bool) -> None:  # noqa: ARG001
+    if is_set:
+        level["now"] = log_level
 
 
-class Reported(click.ClickException):
-    """An error of ours as Click shows it."""
+class ReportedError(click.ClickException):
+    """A FolioError in the form that Click prints."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
+        self.exit_code = exit_code  # type: ignore[misc]  # Click reads it from the instance
 
 
 class OutputPath(click.Path):
-    """A path to write to: it must not lead out of the folder that the command runs in, the project's."""
+    """A path to write to, inside the working directory (the project)."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        """Refuse a path outside; a link inside may lead elsewhere, as to a larger disk."""
+        """Reject a path outside the project; a symbolic link inside it may point elsewhere, such as a larger disk."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         inside = Path(os.path.normpath(Path.cwd() / path)).is_relative_to(Path.cwd())
         if not inside:
-            self.fail(f"'{path}' lies outside the project's folder, {Path.cwd()}; choose a place in it", param, ctx)
+            self.fail(f"'{path}' is outside the project folder {Path.cwd()}; choose a path inside it", param, ctx)
         return path
 
 
 def file_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
-    """Make an option for a file to read."""
+    """Return an option for a file to read."""
     return _option(flag, name, default, text, click.Path(path_type=Path, dir_okay=False))
 
 
 def folder_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
-    """Make an option for a folder to read from."""
+    """Return an option for a folder to read."""
     return _option(flag, name, default, text, click.Path(path_type=Path, file_okay=False))
 
 
 def output_file_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
-    """Make an option for a file to write, inside the project."""
+    """Return an option for a file to write, inside the project."""
     return _option(flag, name, default, text, OutputPath(path_type=Path, dir_okay=False))
 
 
 def output_folder_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
-    """Make an option for a folder to write to, inside the project."""
+    """Return an option for a folder to write, inside the project."""
     return _option(flag, name, default, text, OutputPath(path_type=Path, file_okay=False))
 
 
@@ -107,7 +107,7 @@ def _option(flag: str, name: str, default: str | None, text: str, kind: click.Pa
     return click.option(flag, name, type=kind, default=default, show_default=default is not None, help=text)
 
 
-params_option = file_option("--params", "params_path", "params.yaml", "The file of parameters.")
-tokens_option = folder_option("--tokens", "tokens", "data/tokens", "The folder of the tensors and the vocabulary.")
+params_option = file_option("--params", "params_path", "params.yaml", "The parameter file.")
+tokens_option = folder_option("--tokens", "tokens_folder", "data/tokens", "The folder of token files.")
 model_option = folder_option("--model", "model_folder", "models", "The folder of the trained model.")
-corpus_option = file_option("--corpus", "corpus_path", "data/raw/corpus.txt", "The text, UTF-8.")
+corpus_option = file_option("--corpus", "corpus_path", "data/raw/corpus.txt", "The text, in UTF-8.")

@@ -1,10 +1,11 @@
-"""params.yaml, one section at a time, into strict and frozen models.
+"""Read one section of params.yaml into a frozen, strictly typed model.
 
-A stage reads its own sections only, so that a key of another stage's section changes nothing for it.
+A stage reads only its own sections, so a change to another section does not affect it.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
@@ -14,53 +15,64 @@ from stages.core.errors import ParameterError
 
 
 class Section(BaseModel):
-    """A section: no unknown keys, no silent conversions, no NaN or infinity, no change after reading."""
+    """Base class of all sections: no unknown keys, no type conversion, no NaN or infinity, immutable.
+
+    Attributes:
+        replaced_keys: keys of earlier versions, each with the end of the sentence "<key> …" that says what to do.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    replaced_keys: ClassVar[Mapping[str, str]] = {}
 
 
 S = TypeVar("S", bound=Section)
 
 
 def read_section(path: Path, name: str, model: type[S]) -> S:
-    """Read section `name` of the YAML file at `path`.
+    """Return section `name` of the YAML file at `path`; keys that are missing have their defaults.
 
     Raises:
-        ParameterError: naming the file, the key, its value and what would be right.
+        ParameterError: if the file or the section is missing, or a value is invalid. The message names the file, the
+            key, the value and what is allowed.
     """
-    document = _read(path)
+    document = _read_yaml(path)
     if name not in document:
-        known = ", ".join(map(str, document)) or "nothing"
-        raise ParameterError(f"{path}: section '{name}' is missing (the file has: {known}); add it")
+        sections = ", ".join(map(str, document)) or "nothing"
+        raise ParameterError(f"{path}: section '{name}' is missing (the file has: {sections}); add it")
     return check_section(document[name], model, f"{path}: {name}")
 
 
 def check_section(values: Any, model: type[S], where: str) -> S:  # noqa: ANN401 - whatever YAML or JSON held
-    """Validate `values` as a `model`; `where` begins the message of the ParameterError that may follow."""
+    """Return `values` validated as a `model`.
+
+    Raises:
+        ParameterError: if a value is invalid; the message begins with `where`.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = [_explain(problem) for problem in error.errors()]
+        problems = [_explain(problem, model) for problem in error.errors()]
         raise ParameterError("; ".join(f"{where}{problem}" for problem in problems)) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParameterError(f"{path} does not exist; run this in the project's folder, or give --params") from None
+        raise ParameterError(f"{path} does not exist; run this in the project folder, or set --params") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ParameterError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
-        raise ParameterError(f"{path} must hold sections such as 'model:' and 'train:', not {document!r}")
+        raise ParameterError(f"{path} must contain sections such as 'model:' and 'train:', not {document!r}")
     return document
 
 
-def _explain(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _explain(problem: Any, model: type[Section]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     key = "".join(f".{part}" for part in problem["loc"])
-    if problem["type"] == "missing":
-        return f"{key} is missing; add it (params.yaml in the repository shows its meaning and range)"
     if problem["type"] == "extra_forbidden":
+        replacement = model.replaced_keys.get(key.removeprefix("."))
+        if replacement:
+            return f"{key} {replacement}"
         return f"{key} is not a known key; remove it or correct its spelling"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":

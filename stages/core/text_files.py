@@ -1,4 +1,4 @@
-"""Bytes to text, piece by piece, with errors that say where."""
+"""Read UTF-8 text files in chunks, with errors that name the place."""
 
 import codecs
 from collections.abc import Iterator
@@ -7,66 +7,74 @@ from typing import BinaryIO
 
 from stages.core.errors import TextError
 
-PIECE = 8 << 20  # bytes
-DOWNLOAD = "`dvc repro download` fetches it"
+CHUNK_BYTES = 8 << 20
+HOW_TO_DOWNLOAD = "`dvc repro download` fetches it"
 
 
-class Decoder:
-    """Decodes the pieces of one UTF-8 text in turn, byte-order mark and line ends kept; `path` is for messages."""
+class Utf8Decoder:
+    """Decode a UTF-8 text chunk by chunk; the byte-order mark and line endings are kept.
+
+    Args:
+        path: of the text, for error messages.
+    """
 
     def __init__(self, path: Path | str) -> None:
-        self.path, self.bytes, self.lines = path, 0, 0
+        self.path, self.bytes_read, self.lines_read = path, 0, 0
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def decode(self, content: bytes, final: bool = False) -> str:
-        """Decode the next piece; a character that it cuts comes with the one after.
+        """Return the text of the next chunk; a character that the chunk cuts comes with the next one.
 
         Raises:
-            TextError: naming the file, the line and the byte, where it is not UTF-8.
+            TextError: if the text is not UTF-8; the message names the file, the line and the byte.
         """
-        waiting = self._decoder.getstate()[0]
+        pending = self._decoder.getstate()[0]
         try:
             text = self._decoder.decode(content, final)
         except UnicodeDecodeError as error:
-            whole = waiting + content
-            byte = self.bytes - len(waiting) + error.start
-            line = self.lines + whole.count(b"\n", 0, error.start) + 1
+            buffer = pending + content
+            position = self.bytes_read - len(pending) + error.start
+            line = self.lines_read + buffer.count(b"\n", 0, error.start) + 1
             raise TextError(
-                f"{self.path} is not UTF-8: byte {byte} (line {line}) is 0x{whole[error.start]:02x}; convert it, "
+                f"{self.path} is not UTF-8: byte {position} (line {line}) is 0x{buffer[error.start]:02x}; convert it, "
                 f"for example with `iconv -f latin1 -t utf-8`"
             ) from None
-        self.bytes += len(content)
-        self.lines += content.count(b"\n")
+        self.bytes_read += len(content)
+        self.lines_read += content.count(b"\n")
         return text
 
 
-def decoded(file: BinaryIO, path: Path | str) -> Iterator[str]:
-    """Read an open file as UTF-8, in pieces; `path` is for messages.
+def decode_file(file: BinaryIO, path: Path | str) -> Iterator[str]:
+    """Yield the text of an open UTF-8 file in chunks; `path` is for error messages.
 
     Raises:
-        TextError: where it is empty or not UTF-8.
+        TextError: if the file is empty or not UTF-8.
     """
-    decoder = Decoder(path)
-    while content := file.read(PIECE):
+    decoder = Utf8Decoder(path)
+    while content := file.read(CHUNK_BYTES):
         yield decoder.decode(content)
-    if not decoder.bytes:
-        raise TextError(f"{path} is empty: there is nothing to learn from; give it a text")
+    if not decoder.bytes_read:
+        raise TextError(f"{path} is empty; add text to it")
     yield decoder.decode(b"", final=True)
 
 
-def read_pieces(path: Path, hint: str) -> Iterator[str]:
-    """Read a UTF-8 file in pieces, so that its size does not matter; `hint` says what to do where it is missing.
+def read_chunks(path: Path, hint: str) -> Iterator[str]:
+    """Yield the text of a UTF-8 file in chunks, so that a text may be larger than memory.
+
+    Args:
+        path: the file.
+        hint: what to do if the file is missing, for the error message.
 
     Raises:
-        TextError: where it is missing, empty or not UTF-8.
+        TextError: if the file is missing, empty or not UTF-8.
     """
     try:
         with path.open("rb") as file:
-            yield from decoded(file, path)
+            yield from decode_file(file, path)
     except FileNotFoundError:
         raise TextError(f"{path} does not exist; {hint}") from None
 
 
-def read_text(path: Path, hint: str = "check its path") -> str:
-    """Read a UTF-8 file whole; see `read_pieces`."""
-    return "".join(read_pieces(path, hint))
+def read_text(path: Path, hint: str = "check the path") -> str:
+    """Return the whole text of a UTF-8 file; see `read_chunks`."""
+    return "".join(read_chunks(path, hint))

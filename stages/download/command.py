@@ -1,4 +1,4 @@
-"""download: a text, and where it came from."""
+"""The download stage: fetch a text and record where it came from."""
 
 import json
 from collections.abc import Iterable
@@ -8,123 +8,123 @@ from pathlib import Path
 
 import click
 
-from stages.core import files
-from stages.core.documents import ONE, write_documents
+from stages.core.documents import SINGLE_DOCUMENT, write_documents
 from stages.core.errors import DownloadError, TextError
-from stages.core.logs import log, progress_bar, start_log, watched
+from stages.core.files import sha256, write_json
+from stages.core.logs import log, progress_bar, start_log, track_progress
 from stages.core.options import StageCommand, folder_option, output_file_option, params_option
 from stages.core.params import read_section
-from stages.core.text_files import decoded
-from stages.download.corpora import Provenance, how_to_fetch, pinned, python_docs
+from stages.core.text_files import decode_file
+from stages.download.corpora import Provenance, how_to_fetch, pinned_corpus, python_docs
 from stages.download.fetching import fetch
-from stages.download.own_files import Piece, own_pieces
+from stages.download.own_files import DocumentChunk, read_own_files
 from stages.download.params import DownloadParams
-from stages.download.storage import store
+from stages.download.storage import write_corpus
 
 
 @click.command(name="download", cls=StageCommand)
 @params_option
-@folder_option("--own", "own", "data/own", "The folder of your own texts; read where download.corpus is 'own'.")
+@folder_option("--own", "own_folder", "data/own", "The folder of your own texts, used if download.corpus is 'own'.")
 @output_file_option(
     "--corpus",
     "corpus_path",
     "data/raw/corpus.txt",
-    "Where the text goes; corpus.json (where it came from) and documents.npy (its documents) go beside it.",
+    "The file for the text; corpus.json (its provenance) and documents.npy (its documents) are written beside it.",
 )
-def command(params_path: Path, own: Path, corpus_path: Path) -> None:
+def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
     """Fetch the text that `download:` in params.yaml names.
 
-    A verified text that is already there is kept. Where FOLIO_MIRROR names a folder or an address, it is tried
-    first, so that a machine without internet can have the real text.
+    A text that is already there with the right digest is kept. If FOLIO_MIRROR is set to a folder or an address, it is
+    tried first, so that a machine without internet access can use the real text.
 
     Example: FOLIO_MIRROR=/srv/texts folio download
     """
     start_log("download")
     params = read_section(params_path, "download", DownloadParams)
-    if kept(params, corpus_path):
-        write_documents(corpus_path, [ONE])
-        correct_licence(corpus_path.with_suffix(".json"), pinned(params).licence)
-        log.info("%s is there already and its sha256 holds", corpus_path)
+    if is_up_to_date(params, corpus_path):
+        write_documents(corpus_path, [SINGLE_DOCUMENT])
+        update_licence(corpus_path.with_suffix(".json"), pinned_corpus(params).licence)
+        log.info("%s is up to date: its sha256 is the expected one", corpus_path)
         return
-    found = obtain(params, own)
+    resolved = resolve_corpus(params, own_folder)
     with progress_bar() as progress:
         task = progress.add_task("download", total=None, note="characters")
-        stored = store(watched(found.pieces, lambda piece: progress.advance(task, len(piece.text))), corpus_path)
+        chunks = track_progress(resolved.chunks, lambda chunk: progress.advance(task, len(chunk.text)))
+        corpus = write_corpus(chunks, corpus_path)
     provenance = Provenance(
-        found.name,
-        found.source,
-        stored.sha256,
-        stored.bytes,
-        stored.characters,
-        len(stored.documents),
-        found.licence,
-        found.requested,
+        resolved.name,
+        resolved.source,
+        corpus.sha256,
+        corpus.bytes,
+        corpus.characters,
+        len(corpus.documents),
+        resolved.licence,
+        resolved.requested,
     )
-    files.write_json(corpus_path.with_suffix(".json"), provenance.as_dict())
+    write_json(corpus_path.with_suffix(".json"), provenance.as_dict())
     log.info("%s: %d characters of %s", corpus_path, provenance.characters, provenance.name)
     log.info("next: folio tokenize")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A text before it is stored: its documents, in pieces, and what is known of them."""
+class ResolvedCorpus:
+    """A corpus before it is written: its documents in chunks, and its provenance."""
 
-    pieces: Iterable[Piece]
+    chunks: Iterable[DocumentChunk]
     name: str
     source: str
     licence: str
     requested: str
 
 
-def obtain(params: DownloadParams, own: Path) -> Found:
-    """Find the text.
+def resolve_corpus(params: DownloadParams, own_folder: Path) -> ResolvedCorpus:
+    """Return the corpus that `download.corpus` names, or the substitute for it.
 
     Raises:
-        DownloadError: where the text can be had from nowhere and `when_unreachable` is `fail`.
+        DownloadError: if the text cannot be fetched and `download.when_unreachable` is `fail`.
     """
     if params.corpus == "python-docs":
-        return built_in("python-docs")
+        return built_in_corpus("python-docs")
     if params.corpus == "own":
-        return Found(own_pieces(own, params.column, params.sources), "own", "own", params.licence, "own")
-    corpus = pinned(params)
+        chunks = read_own_files(own_folder, params.column, params.sources)
+        return ResolvedCorpus(chunks, "own", "own", params.licence, "own")
+    pinned = pinned_corpus(params)
     try:
-        content, source = fetch(corpus, params.max_bytes)
+        content, source = fetch(pinned, params.max_bytes)
     except DownloadError as error:
         if params.when_unreachable == "fail":
             raise DownloadError(f"{error}. {how_to_fetch()}") from error
         log.warning("*" * 100)
         log.warning("%s", error)
-        log.warning(
-            "GOING ON WITH ANOTHER TEXT: python-docs, which is built in. It is not %s, and its figures",
-            corpus.name,
-        )
-        log.warning("compare with nothing. %s", how_to_fetch())
+        log.warning("USING ANOTHER TEXT: python-docs, which is built in, instead of %s.", pinned.name)
+        log.warning("Its results cannot be compared with results on %s. %s", pinned.name, how_to_fetch())
         log.warning("*" * 100)
-        return built_in(corpus.name)
-    pieces = (Piece(text, index == 0) for index, text in enumerate(decoded(BytesIO(content), corpus.name)))
-    return Found(pieces, corpus.name, source, corpus.licence, corpus.name)
+        return built_in_corpus(pinned.name)
+    chunks = (DocumentChunk(text, index == 0) for index, text in enumerate(decode_file(BytesIO(content), pinned.name)))
+    return ResolvedCorpus(chunks, pinned.name, source, pinned.licence, pinned.name)
 
 
-def built_in(requested: str) -> Found:
-    """Give the corpus that needs no network."""
+def built_in_corpus(requested: str) -> ResolvedCorpus:
+    """Return python-docs, which needs no network, in place of the `requested` corpus."""
     licence = "PSF-2.0 (Python's documentation)"
-    return Found([Piece(python_docs(), begins=True)], "python-docs", "built-in", licence, requested)
+    chunks = [DocumentChunk(python_docs(), begins_document=True)]
+    return ResolvedCorpus(chunks, "python-docs", "built-in", licence, requested)
 
 
-def correct_licence(provenance_path: Path, licence: str) -> None:
-    """Write down another licence of a text that is kept, where params.yaml now says another."""
-    said = json.loads(provenance_path.read_text(encoding="utf-8"))
-    if said["licence"] != licence:
-        files.write_json(provenance_path, said | {"licence": licence})
+def update_licence(provenance_path: Path, licence: str) -> None:
+    """Change the licence in a corpus.json whose text is kept, if params.yaml now has another one."""
+    recorded = json.loads(provenance_path.read_text(encoding="utf-8"))
+    if recorded["licence"] != licence:
+        write_json(provenance_path, recorded | {"licence": licence})
 
 
-def kept(params: DownloadParams, corpus_path: Path) -> bool:
-    """Say whether the text asked for is there, whole: a verified file survives a lost network."""
+def is_up_to_date(params: DownloadParams, corpus_path: Path) -> bool:
+    """Return whether the requested text is on disk with the expected digest, so that it need not be fetched."""
     if params.corpus not in ("tinyshakespeare", "url"):
         return False
     try:
         provenance = json.loads(corpus_path.with_suffix(".json").read_text(encoding="utf-8"))
-        wanted = pinned(params)
-        return bool(provenance["name"] == wanted.name) and files.sha256(corpus_path) == wanted.sha256
+        pinned = pinned_corpus(params)
+        return bool(provenance["name"] == pinned.name) and sha256(corpus_path) == pinned.sha256
     except (OSError, ValueError, KeyError, TypeError, TextError):
         return False

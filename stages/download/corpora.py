@@ -1,17 +1,16 @@
-"""The texts that Folio knows, and how a user's own is read."""
+"""The corpora that Folio knows, and the provenance that is recorded for every corpus."""
 
 from dataclasses import asdict, dataclass
 
 from stages.download.params import DownloadParams
 
-PUBLIC_DOMAIN = "public domain"
-
 
 @dataclass(frozen=True)
-class Pinned:
-    """A text on the internet that is known to the byte.
+class PinnedCorpus:
+    """A text on the internet with a known digest.
 
-    `mirror_path` is where a mirror keeps it, below the folder or address in FOLIO_MIRROR.
+    Attributes:
+        mirror_path: path of the text below FOLIO_MIRROR, or None if a mirror does not have it.
     """
 
     name: str
@@ -23,10 +22,15 @@ class Pinned:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What corpus.json says: the same wherever the text was fetched from."""
+    """The content of corpus.json.
+
+    Attributes:
+        source: url, mirror, own or built-in.
+        requested: name of the corpus in params.yaml; differs from `name` if a substitute was used.
+    """
 
     name: str
-    source: str  # url, mirror, own or built-in
+    source: str
     sha256: str
     bytes: int
     characters: int
@@ -35,41 +39,45 @@ class Provenance:
     requested: str
 
     def as_dict(self) -> dict[str, str | int]:
-        """Give what is written to corpus.json; a substitute says so in words."""
+        """Return the content of corpus.json; a substitute has a warning."""
         values: dict[str, str | int] = asdict(self)
         if self.name != self.requested:
             values["warning"] = (
-                f"This is a substitute: {self.requested} could not be fetched. Figures from this text compare with "
-                f"nothing. {how_to_fetch()}"
+                f"This is a substitute: {self.requested} could not be fetched. Results on this text cannot be compared "
+                f"with results on {self.requested}. {how_to_fetch()}"
             )
         return values
 
 
-TINYSHAKESPEARE = Pinned(
+TINYSHAKESPEARE = PinnedCorpus(
     name="tinyshakespeare",
     url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
     sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-    licence=PUBLIC_DOMAIN,
+    licence="public domain",
     mirror_path="tinyshakespeare/input.txt",
 )
 
 
 def how_to_fetch() -> str:
-    """Say how to get the text that was asked for, once it can be had (DVC takes the stage for done)."""
-    return "Once the text can be reached, run `dvc repro -f download && dvc repro`; or name a mirror in FOLIO_MIRROR."
+    """Return how to get the requested text later; DVC considers the stage finished until then."""
+    return "When the text is reachable, run `dvc repro -f download && dvc repro`, or set FOLIO_MIRROR to a mirror."
 
 
-def pinned(params: DownloadParams) -> Pinned:
-    """Give the text on the internet that `download.corpus` names."""
+def pinned_corpus(params: DownloadParams) -> PinnedCorpus:
+    """Return the text on the internet that `download.corpus` names.
+
+    Raises:
+        ValueError: if `download.corpus` does not name a text on the internet.
+    """
     if params.corpus == "tinyshakespeare":
         return TINYSHAKESPEARE
     if params.corpus == "url" and params.url and params.sha256:
-        return Pinned("url", params.url, params.sha256, params.licence)
+        return PinnedCorpus("url", params.url, params.sha256, params.licence)
     raise ValueError(f"{params.corpus} is not a text on the internet")
 
 
 def python_docs() -> str:
-    """Give the topics of Python's own help, sorted by name, joined by blank lines; they differ by version."""
+    """Return the topics of Python's built-in help, sorted by name; they differ between Python versions."""
     from pydoc_data.topics import topics  # half a megabyte that only this corpus needs
 
     return "\n\n".join(topics[name] for name in sorted(topics))

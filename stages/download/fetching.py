@@ -1,4 +1,8 @@
-"""One text from the internet or a mirror: bounded in time and size, and known by its sum before it has a name."""
+"""Fetch a text from a mirror or the internet, with limits on time and size, and verify its digest.
+
+pooch stores the file and verifies the digest. The transfer is ours because `pooch.retrieve` has no limit on the total
+time (name resolution included) or on the size, and does not retry; `tests/download/test_fetching.py` covers each.
+"""
 
 import os
 import re
@@ -16,85 +20,86 @@ from urllib3.util.retry import Retry
 
 from stages.core.errors import DownloadError
 from stages.core.logs import console, log
-from stages.download.corpora import Pinned
+from stages.download.corpora import PinnedCorpus
 
-ANSWER_SECONDS = 18.0  # for all places together, until one of them answers
+ANSWER_SECONDS = 18.0  # for all locations together, until one of them responds
 CONNECT_SECONDS = 3.0
 STALL_SECONDS = 5.0
-pooch.get_logger().setLevel("WARNING")  # what is fetched from where is said here
+pooch.get_logger().setLevel("WARNING")  # Folio logs the download itself
 RETRIES = Retry(total=3, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 
 
-def fetch(corpus: Pinned, max_bytes: int) -> tuple[bytes, str]:
-    """Try the mirror, then the text's own address; give the content and `mirror` or `url`.
+def fetch(corpus: PinnedCorpus, max_bytes: int) -> tuple[bytes, str]:
+    """Return the content of a text and its source, `mirror` or `url`; the mirror is tried first.
 
     Raises:
-        DownloadError: naming every place tried and why it failed.
+        DownloadError: if no location has the text; the message names every location and why it failed.
     """
     deadline = time.monotonic() + ANSWER_SECONDS
     failures = []
-    waiting = places(corpus)
-    while waiting:
-        share = (deadline - time.monotonic()) / len(waiting)  # a silent mirror leaves time for the text's own address
-        source, place = waiting.pop(0)
+    remaining = locations(corpus)
+    while remaining:
+        # An unresponsive mirror must leave time for the original address.
+        seconds = (deadline - time.monotonic()) / len(remaining)
+        source, location = remaining.pop(0)
         try:
-            content = _fetch_from(place, corpus.sha256, max_bytes, share)
+            content = _fetch_from(location, corpus.sha256, max_bytes, seconds)
         except (DownloadError, OSError, requests.RequestException, ValueError) as error:
-            failures.append(f"{_shown(place)}: {_reason(error)}")
+            failures.append(f"{_without_credentials(location)}: {_reason(error)}")
         else:
-            log.info("fetched %s from %s", corpus.name, _shown(place))
+            log.info("fetched %s from %s", corpus.name, _without_credentials(location))
             return content, source
     raise DownloadError(f"{corpus.name} could not be fetched. Tried: " + "; ".join(failures))
 
 
-def places(corpus: Pinned) -> list[tuple[str, str]]:
-    """List where a text may be had: (source, folder path or address), the mirror first."""
+def locations(corpus: PinnedCorpus) -> list[tuple[str, str]]:
+    """Return where a text may be found, as (source, path or address) pairs, the mirror first."""
     mirror = os.environ.get("FOLIO_MIRROR", "")
-    found = [("url", corpus.url)]
+    pairs = [("url", corpus.url)]
     if mirror and corpus.mirror_path:
         if _is_address(mirror):
-            found.insert(0, ("mirror", urljoin(mirror.rstrip("/") + "/", corpus.mirror_path)))
+            pairs.insert(0, ("mirror", urljoin(mirror.rstrip("/") + "/", corpus.mirror_path)))
         else:
-            root = Path(os.environ.get("DVC_ROOT", "."))  # queued experiments run in a copy elsewhere
-            found.insert(0, ("mirror", str((root / mirror / corpus.mirror_path).absolute())))
-    return found
+            root = Path(os.environ.get("DVC_ROOT", "."))  # queued experiments run in another folder
+            pairs.insert(0, ("mirror", str((root / mirror / corpus.mirror_path).absolute())))
+    return pairs
 
 
-def _fetch_from(place: str, sha256: str, max_bytes: int, seconds: float) -> bytes:
-    if not _is_address(place):
-        return _read_checked(Path(place), sha256)
-    answered = threading.Event()
+def _fetch_from(location: str, sha256: str, max_bytes: int, seconds: float) -> bytes:
+    if not _is_address(location):
+        return _read_verified(Path(location), sha256)
+    responded = threading.Event()
 
     def work() -> bytes:
-        return _download(place, sha256, max_bytes, answered)
+        return _download(location, sha256, max_bytes, responded)
 
-    return _in_time(work, answered, seconds)
+    return _run_with_deadline(work, responded, seconds)
 
 
-def _read_checked(path: Path, sha256: str) -> bytes:
+def _read_verified(path: Path, sha256: str) -> bytes:
     if not pooch.file_hash(str(path)) == sha256:
         raise DownloadError(f"its sha256 is not {sha256}")
     return path.read_bytes()
 
 
-def _download(url: str, sha256: str, max_bytes: int, answered: threading.Event) -> bytes:
-    """Let pooch keep the temporary file and check the sum; the transfer itself is `_transfer`."""
+def _download(url: str, sha256: str, max_bytes: int, responded: threading.Event) -> bytes:
+    """Download with pooch, which verifies the digest; `_transfer` does the transfer."""
     from tempfile import TemporaryDirectory
 
     def transfer(url: str, output_file: str, _pooch: object) -> None:
-        _transfer(url, Path(output_file), max_bytes, answered)
+        _transfer(url, Path(output_file), max_bytes, responded)
 
     with TemporaryDirectory() as folder:
         try:
             path = pooch.retrieve(url, f"sha256:{sha256}", "text", folder, downloader=transfer)
-        except requests.RequestException:  # some are ValueErrors as well
+        except requests.RequestException:  # some of them are ValueErrors
             raise
         except ValueError as error:
-            raise DownloadError(f"what came is not the text: its sha256 is not {sha256}") from error
+            raise DownloadError(f"the downloaded file is not the text: its sha256 is not {sha256}") from error
         return Path(path).read_bytes()
 
 
-def _transfer(url: str, path: Path, max_bytes: int, answered: threading.Event) -> None:
+def _transfer(url: str, path: Path, max_bytes: int, responded: threading.Event) -> None:
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
@@ -104,34 +109,36 @@ def _transfer(url: str, path: Path, max_bytes: int, answered: threading.Event) -
     ):
         _check_scheme(url, response)
         response.raise_for_status()
-        answered.set()
-        said = response.headers.get("Content-Length", "")
-        length = int(said) if said.isdigit() else None
+        responded.set()
+        content_length = response.headers.get("Content-Length", "")
+        length = int(content_length) if content_length.isdigit() else None
         if "text/html" in response.headers.get("Content-Type", ""):
-            raise DownloadError("an HTML page came instead of the text (a proxy's or login page?)")
+            raise DownloadError("received an HTML page instead of the text (from a proxy or a login page?)")
         with _progress() as progress:
             task = progress.add_task(Path(urlsplit(url).path).name, total=length)
             received = 0
             for chunk in response.iter_content(1 << 16):
                 received += len(chunk)
                 if received > max_bytes:
-                    raise DownloadError(f"more than download.max_bytes ({max_bytes}) came; raise it if that is right")
+                    raise DownloadError(
+                        f"the text is larger than download.max_bytes ({max_bytes}); increase it if that is expected"
+                    )
                 file.write(chunk)
                 progress.update(task, completed=received)
     if length is not None and received != length and "Content-Encoding" not in response.headers:
-        raise DownloadError(f"{received} of {length} bytes came")
+        raise DownloadError(f"received only {received} of {length} bytes")
 
 
 def _check_scheme(url: str, response: requests.Response) -> None:
-    wanted, got = urlsplit(url).scheme, urlsplit(response.url).scheme
-    if got != wanted and got != "https":
-        raise DownloadError(f"the address redirects from {wanted} to {got}: {response.url}")
+    requested, final = urlsplit(url).scheme, urlsplit(response.url).scheme
+    if final not in (requested, "https"):
+        raise DownloadError(f"the address redirects from {requested} to {final}: {response.url}")
 
 
-def _in_time(work: Callable[[], bytes], answered: threading.Event, seconds: float) -> bytes:
-    """Run `work` in a thread, and leave it behind if nothing has answered in time.
+def _run_with_deadline(work: Callable[[], bytes], responded: threading.Event, seconds: float) -> bytes:
+    """Run `work` in a thread and return its result; abandon it if there is no response in time.
 
-    A thread, since looking up a name can block for longer than any time-out that requests knows of.
+    A thread is needed because name resolution can block longer than any time-out of requests.
     """
     outcome: list[bytes | Exception] = []
 
@@ -141,11 +148,11 @@ def _in_time(work: Callable[[], bytes], answered: threading.Event, seconds: floa
         except Exception as error:
             outcome.append(error)
         finally:
-            answered.set()
+            responded.set()
 
     threading.Thread(target=run, daemon=True).start()
-    if not answered.wait(max(0.0, seconds)):
-        raise DownloadError(f"no answer within {seconds:.0f} s")
+    if not responded.wait(max(0.0, seconds)):
+        raise DownloadError(f"no response within {seconds:.0f} s")
     while not outcome:
         time.sleep(0.02)
     if isinstance(outcome[0], Exception):
@@ -153,22 +160,22 @@ def _in_time(work: Callable[[], bytes], answered: threading.Event, seconds: floa
     return outcome[0]
 
 
-def _is_address(place: str) -> bool:
-    return place.startswith(("http://", "https://"))
+def _is_address(location: str) -> bool:
+    return location.startswith(("http://", "https://"))
 
 
-def _shown(place: str) -> str:
-    """Leave a name and password in an address out of what is said and logged."""
-    return re.sub(r"//[^/@]*@", "//", place)
+def _without_credentials(location: str) -> str:
+    """Return an address without user name and password, for messages and logs."""
+    return re.sub(r"//[^/@]*@", "//", location)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout):
-        return "no answer in time"
+        return "no response in time"
     if "NameResolutionError" in str(error):
-        return "its host's name cannot be resolved (is there a network?)"
+        return "the host name cannot be resolved (is there a network?)"
     return " ".join(str(error).split())[:300]
 
 

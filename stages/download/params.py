@@ -1,4 +1,4 @@
-"""`download:`, which text."""
+"""Section `download`: the corpus."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -9,26 +9,28 @@ from stages.core.params import Section
 
 
 class DownloadParams(Section):
-    """Which corpus, and what to do when it cannot be had."""
+    """Which corpus to use, and what to do if it cannot be fetched."""
 
-    corpus: Literal["tinyshakespeare", "python-docs", "own", "url"]
-    url: str | None
-    sha256: str | None
-    licence: str
-    max_bytes: int = Field(ge=1)
-    column: str
-    sources: dict[str, Annotated[float, Field(gt=0.0)]] = Field(min_length=1, max_length=1000)
-    when_unreachable: Literal["python-docs", "fail"]
+    corpus: Literal["tinyshakespeare", "python-docs", "own", "url"] = "tinyshakespeare"
+    url: str | None = None
+    sha256: str | None = None
+    licence: str = "unknown"
+    max_bytes: int = Field(default=100_000_000, ge=1)
+    column: str = "text"
+    sources: dict[str, Annotated[float, Field(gt=0.0)]] = Field(default={"*": 1.0}, min_length=1, max_length=1000)
+    when_unreachable: Literal["python-docs", "fail"] = "python-docs"
 
     @model_validator(mode="after")
-    def _address_with_sum(self) -> Self:
+    def _check_url(self) -> Self:
         if self.corpus != "url":
             return self
         if not self.url or not self.url.startswith("https://"):
-            raise ValueError(f"url is {self.url!r}, but corpus is 'url': give an address that begins with https://")
+            raise ValueError(
+                f"url is {self.url!r}, but corpus is 'url': set it to an address that begins with https://"
+            )
         if not self.sha256 or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError(
-                f"sha256 is {self.sha256!r}, but corpus is 'url': give the text's sum, 64 digits of 0-9 and a-f, "
-                "as `sha256sum FILE` prints it"
+                f"sha256 is {self.sha256!r}, but corpus is 'url': set it to the digest of the text, 64 digits of 0-9 "
+                "and a-f, as printed by `sha256sum FILE`"
             )
         return self

@@ -1,4 +1,4 @@
-"""evaluate: how good the model is, beside what plain counting reaches."""
+"""The evaluate stage: measure the trained model on the validation text, next to n-gram baselines."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -6,170 +6,202 @@ from functools import partial
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core import files
-from stages.core.device import ComputeParams, prepare
-from stages.core.errors import ParameterError
-from stages.core.files import write_tsv
-from stages.core.logs import log, progress_bar, start_log, watched
+from stages.core.device import ComputeParams, prepare_device, tokens_to_device
+from stages.core.errors import ParameterError, TextError
+from stages.core.files import write_json, write_tsv
+from stages.core.logs import log, progress_bar, start_log, track_progress
 from stages.core.options import StageCommand, model_option, output_file_option, params_option, tokens_option
 from stages.core.params import read_section
+from stages.core.prediction_file import write_predictions
 from stages.evaluate.params import EvaluateParams
-from stages.generation.sampling import Choice
-from stages.generation.streaming import generate
-from stages.metrics.losses import Measured, Windows, blockwise, measure, sliding
-from stages.metrics.memorization import Known, copied
+from stages.evaluate.predictions import predict
+from stages.generation.sampling import SamplingParams
+from stages.generation.streaming import generate_tokens
+from stages.metrics.losses import Calibration, LossReport, evaluate_loss
+from stages.metrics.memorization import TrainingText, verbatim_overlap
 from stages.metrics.ngram_baselines import bigram_loss, uniform_loss, unigram_loss
-from stages.models.base import LanguageModel, build, count_parameters
-from stages.models.model_folder import Saved, load
-from stages.models.ngram.ram_check import SMALL_VOCABULARY
+from stages.metrics.windows import Windows, blockwise_windows, sliding_windows, subsample
+from stages.models.base import LanguageModel, build_model, count_parameters
+from stages.models.model_folder import TrainedModel, load_model
+from stages.models.ngram.ram_check import SMALL_VOCAB_SIZE
 from stages.tokenizers.base import Tokenizer
-from stages.tokenizers.token_files import load_tokens, on_device
+from stages.tokenizers.token_files import load_tokens
 
-# Tokens of the training text that plain counting sees, with a small vocabulary and a large: some 2 GB at order 7.
-COUNTED, COUNTED_OF_MANY = 20_000_000, 8_000_000
-PASSES = 6  # over the validation part, about: four in windows side by side, one in windows that overlap by half
-COPY_SAMPLES, COPY_LENGTH = 16, 512
-STRETCHES = 16
+# Training tokens that the baselines count, with a small and a large vocabulary: about 2 GB at order 7.
+MAX_BASELINE_TOKENS, MAX_BASELINE_TOKENS_LARGE_VOCAB = 20_000_000, 8_000_000
+PROGRESS_PASSES = 6  # over the validation text: four in consecutive windows, one in windows that overlap by half
+SUBSAMPLE_PARTS = 16
+OVERLAP_SAMPLES, OVERLAP_LENGTH = 16, 512
+MAX_ATTENTION_TOKENS = 32
 
-Watch = Callable[[Iterable[Windows]], Iterable[Windows]]
+Progress = Callable[[Iterable[Windows]], Iterable[Windows]]
+Metrics = dict[str, float | int]
 
 
 @click.command(name="evaluate", cls=StageCommand)
 @params_option
 @tokens_option
 @model_option
-@output_file_option("--metrics", "metrics", "reports/metrics.json", "The file for the figures.")
+@output_file_option("--metrics", "metrics_path", "reports/metrics.json", "The file for the metrics.")
 @output_file_option(
     "--by-position",
-    "by_position",
+    "by_position_path",
     "reports/loss_by_position.tsv",
     "The file for the loss at each position of a window.",
 )
 @output_file_option(
-    "--calibration", "calibration", "reports/calibration.tsv", "The file for confidence beside accuracy."
+    "--calibration", "calibration_path", "reports/calibration.tsv", "The file for confidence and accuracy."
+)
+@output_file_option(
+    "--predictions",
+    "predictions_path",
+    "reports/predictions.safetensors",
+    "The file for the predictions and attention maps that the report shows.",
 )
 def command(
-    params_path: Path, tokens: Path, model_folder: Path, metrics: Path, by_position: Path, calibration: Path
+    params_path: Path,
+    tokens_folder: Path,
+    model_folder: Path,
+    metrics_path: Path,
+    by_position_path: Path,
+    calibration_path: Path,
+    predictions_path: Path,
 ) -> None:
-    """Measure the model on the validation split, in windows of its block size, beside plain counting.
+    """Measure the model on the validation text, in windows of its block size, next to n-gram baselines.
 
-    Losses are in nats per token, a character or what tokenize.kind says, and per character and byte as well; a window
-    sees nothing before it. Counting sees the first 20 million tokens, or 8 million where there are more than 256 kinds.
+    Losses are in nats per token, and also per character and per byte. A window has no context before it. The baselines
+    count the first 20 million training tokens, or 8 million if there are more than 256 kinds.
 
     Example: folio evaluate --model models --metrics reports/metrics.json
     """
     start_log("evaluate")
     compute = read_section(params_path, "compute", ComputeParams)
     params = read_section(params_path, "evaluate", EvaluateParams)
-    saved = load(model_folder)
-    train, val = load_tokens(tokens, saved.tokenizer)
-    device = prepare(compute)
-    saved.model.to(device)
-    train, val = on_device(train, device), on_device(from_all_over(val, params.max_tokens), device)
-    log.debug("measuring on %d tokens", len(val))
+    trained = load_model(model_folder)
+    train_ids, val_ids = load_tokens(tokens_folder, trained.tokenizer)
+    attention_ids = encode_attention_prompt(params.attention_prompt, trained, val_ids, params_path)
+    device = prepare_device(compute)
+    trained.model.to(device)
+    train, val = tokens_to_device(train_ids, device), tokens_to_device(val_ids, device)
+    beginning, val = val[: params.prediction_tokens + 1], subsample(val, params.max_tokens, SUBSAMPLE_PARTS)
+    log.debug("evaluating on %d tokens", len(val))
     with progress_bar() as progress:
-        task = progress.add_task("evaluate", total=PASSES * len(val), note="tokens")
-        watch = partial(watched, tell=lambda batch: progress.advance(task, batch.targets.numel()))
-        on_val, figures = losses(saved, train, val, params, watch)
-    figures |= copy_figures(saved, train, val)
-    files.write_json(metrics, figures)
-    rows = zip(range(1, len(on_val.counts) + 1), on_val.by_position.tolist(), on_val.counts.tolist(), strict=True)
-    write_tsv(by_position, ("position", "val_loss", "tokens"), (row for row in rows if row[2]))
-    bins = on_val.calibration
-    rows = zip(bins.confidence.tolist(), bins.accuracy.tolist(), bins.counts.long().tolist(), strict=True)
-    write_tsv(calibration, ("confidence", "accuracy", "tokens"), (row for row in rows if row[2]))
-    log.info("%s: val_loss %.4f; counting pairs gives %.4f", metrics, on_val.loss, figures["bigram_val_loss"])
+        task = progress.add_task("evaluate", total=PROGRESS_PASSES * len(val), note="tokens")
+        track = partial(track_progress, callback=lambda batch: progress.advance(task, batch.targets.numel()))
+        report, metrics = measure_losses(trained, train, val, params, track)
+    metrics |= measure_overlap(trained, train, val)
+    write_json(metrics_path, metrics)
+    write_by_position(by_position_path, report)
+    write_calibration(calibration_path, report.calibration)
+    short_block_size, stride = window_sizes(params, trained.model.params.block_size)
+    predictions = predict(trained.model, beginning, attention_ids.to(device), short_block_size, stride)
+    write_predictions(predictions_path, predictions)
+    log.info("%s: val_loss %.4f (bigram: %.4f)", metrics_path, report.loss, metrics["bigram_val_loss"])
     log.info("next: folio sample, folio report, folio compare HEAD workspace")
 
 
-def from_all_over(tokens: Tensor, most: int) -> Tensor:
-    """Give a text, (N,), or, where it is longer than `most`, that many tokens of it, in STRETCHES from all over it."""
-    if len(tokens) <= most:
-        return tokens
-    length = -(-most // STRETCHES)
-    starts = torch.linspace(0, len(tokens) - length, STRETCHES, dtype=torch.float64).long().tolist()
-    return torch.cat([tokens[start : start + length] for start in starts])[:most]
+def window_sizes(params: EvaluateParams, block_size: int) -> tuple[int, int]:
+    """Return the window size of `short_block_val_loss` and the stride of `sliding_val_loss` for a block size.
+
+    Raises:
+        ParameterError: if the stride is larger than the block size.
+    """
+    stride = params.stride or max(1, block_size // 2)
+    if stride > block_size:
+        raise ParameterError(f"evaluate.stride is {stride}: it must be at most model.block_size, {block_size}")
+    return min(params.short_block_size, block_size), stride
 
 
-def losses(
-    saved: Saved, train: Tensor, val: Tensor, params: EvaluateParams, watch: Watch
-) -> tuple[Measured, dict[str, float | int]]:
-    """Measure the model, and what plain counting reaches, in every kind of windows; `watch` sees each batch of them."""
-    model, size, batch_size = saved.model, saved.model.params.block_size, params.batch_size
-    on_val = measure(model, watch(blockwise(val, size, batch_size)))
-    on_train = measure(model, watch(blockwise(train[: len(val)], size, batch_size)))
-    figures = summarize(saved, on_val, on_train, val)
-    short = min(params.short_block, size)
-    in_short_blocks = measure(model, watch(blockwise(val, short, batch_size * size // short)))
-    figures["short_block_val_loss"] = round(in_short_blocks.loss, 6)
-    slid = measure(model, watch(sliding(val, size, stride_of(params, size), batch_size)))
-    figures["sliding_val_loss"] = round(slid.loss, 6)
-    counted = train[: COUNTED if len(saved.tokenizer) <= SMALL_VOCABULARY else COUNTED_OF_MANY]
-    figures |= baselines(counted.cpu(), val.cpu(), len(saved.tokenizer))
-    counting = count(saved, counted)
-    figures["kneser_ney_val_loss"] = round(measure(counting, watch(blockwise(val, size, batch_size))).loss, 6)
-    return on_val, figures
+def measure_losses(
+    trained: TrainedModel, train: Tensor, val: Tensor, params: EvaluateParams, track: Progress
+) -> tuple[LossReport, Metrics]:
+    """Return the losses of the model and of the baselines, in every kind of window.
+
+    Args:
+        trained: the model and its tokenizer.
+        train: training tokens, (N,).
+        val: validation tokens, (M,).
+        params: window sizes.
+        track: reports the progress of each sequence of windows.
+    """
+    model, block_size, batch_size = trained.model, trained.model.params.block_size, params.batch_size
+    short_block_size, stride = window_sizes(params, block_size)
+    report = evaluate_loss(model, track(blockwise_windows(val, block_size, batch_size)))
+    train_report = evaluate_loss(model, track(blockwise_windows(train[: len(val)], block_size, batch_size)))
+    metrics = model_metrics(trained, report, train_report, val)
+    short_windows = blockwise_windows(val, short_block_size, batch_size * block_size // short_block_size)
+    metrics["short_block_val_loss"] = round(evaluate_loss(model, track(short_windows)).loss, 6)
+    overlapping_windows = sliding_windows(val, block_size, stride, batch_size)
+    metrics["sliding_val_loss"] = round(evaluate_loss(model, track(overlapping_windows)).loss, 6)
+    vocab_size = len(trained.tokenizer)
+    counted = train[: MAX_BASELINE_TOKENS if vocab_size <= SMALL_VOCAB_SIZE else MAX_BASELINE_TOKENS_LARGE_VOCAB]
+    metrics |= baseline_metrics(counted.cpu(), val.cpu(), vocab_size)
+    baseline = fit_kneser_ney(trained, counted)
+    baseline_report = evaluate_loss(baseline, track(blockwise_windows(val, block_size, batch_size)))
+    metrics["kneser_ney_val_loss"] = round(baseline_report.loss, 6)
+    return report, metrics
 
 
-def summarize(saved: Saved, on_val: Measured, on_train: Measured, val: Tensor) -> dict[str, float | int]:
-    """Give the model's own figures."""
-    per_character, per_byte = per_text(on_val.loss, val, saved.tokenizer)
+def model_metrics(trained: TrainedModel, val_report: LossReport, train_report: LossReport, val: Tensor) -> Metrics:
+    """Return the metrics of the model itself; docs/metrics.md defines them."""
+    per_character, per_byte = convert_loss(val_report.loss, val, trained.tokenizer)
     return {
-        "val_loss": round(on_val.loss, 6),
-        "train_loss": round(on_train.loss, 6),
+        "val_loss": round(val_report.loss, 6),
+        "train_loss": round(train_report.loss, 6),
         "val_loss_per_character": round(per_character, 6),
         "val_loss_per_byte": round(per_byte, 6),
         "val_bits_per_character": round(per_character / math.log(2), 6),
         "val_bits_per_byte": round(per_byte / math.log(2), 6),
-        "val_perplexity": round(math.exp(on_val.loss), 6),
-        "val_accuracy": round(on_val.accuracy, 6),
-        "generalization_gap": round(on_val.loss - on_train.loss, 6),
-        "calibration_error": round(on_val.calibration.error, 6),
-        "parameters": count_parameters(saved.model),
-        "tokens_seen": saved.training["tokens_seen"],
+        "val_perplexity": round(math.exp(val_report.loss), 6),
+        "val_accuracy": round(val_report.accuracy, 6),
+        "generalization_gap": round(val_report.loss - train_report.loss, 6),
+        "calibration_error": round(val_report.calibration.error, 6),
+        "parameters": count_parameters(trained.model),
+        "tokens_seen": trained.training["tokens_seen"],
     }
 
 
-def per_text(loss: float, val: Tensor, tokenizer: Tokenizer) -> tuple[float, float]:
-    """Give a loss per token as a loss per character and per byte of what was predicted, all but the first token."""
-    times = torch.bincount(val[1:].cpu().int(), minlength=len(tokenizer)).numpy()
-    characters, size = (int(times @ each) for each in tokenizer.lengths())
+def convert_loss(loss: float, val: Tensor, tokenizer: Tokenizer) -> tuple[float, float]:
+    """Return a loss per token as losses per character and per byte of all tokens but the first."""
+    counts = torch.bincount(val[1:].cpu().int(), minlength=len(tokenizer)).numpy()
+    characters, size = (int(counts @ lengths) for lengths in tokenizer.token_lengths())
     return loss * (len(val) - 1) / max(1, characters), loss * (len(val) - 1) / size
 
 
-def stride_of(params: EvaluateParams, block_size: int) -> int:
-    """Give by how much windows move for `sliding_val_loss`: each token has at least block_size - stride before it.
-
-    Raises:
-        ParameterError: where the stride is longer than the block.
-    """
-    stride = params.stride or max(1, block_size // 2)
-    if stride > block_size:
-        raise ParameterError(f"evaluate.stride is {stride}: it must not be above model.block_size, {block_size}")
-    return stride
+def baseline_metrics(train: Tensor, val: Tensor, vocab_size: int) -> Metrics:
+    """Return the losses of the uniform, unigram and bigram models."""
+    train_ids, val_ids = train.numpy(), val.numpy()
+    return {
+        "uniform_val_loss": round(uniform_loss(vocab_size), 6),
+        "unigram_val_loss": round(unigram_loss(train_ids, val_ids, vocab_size), 6),
+        "bigram_val_loss": round(bigram_loss(train_ids, val_ids, vocab_size), 6),
+    }
 
 
-def count(saved: Saved, train: Tensor) -> LanguageModel:
-    """Give a model that counts alone, with the same vocabulary and windows."""
-    counting = saved.model.params.model_copy(update={"kind": "kneser_ney"})
-    model = build(counting, len(saved.tokenizer)).to(train.device)
+def fit_kneser_ney(trained: TrainedModel, train: Tensor) -> LanguageModel:
+    """Return a Kneser–Ney model with the vocabulary and the windows of a trained model."""
+    params = trained.model.params.model_copy(update={"kind": "kneser_ney"})
+    model = build_model(params, len(trained.tokenizer)).to(train.device)
     model.fit(train)
     return model
 
 
-def copy_figures(saved: Saved, train: Tensor, val: Tensor) -> dict[str, float | int]:
-    """Let the model write freely, and look how much of it stands in the training text; the same of real text beside it.
+def measure_overlap(trained: TrainedModel, train: Tensor, val: Tensor) -> Metrics:
+    """Return how much of freely generated text, and of the validation text, occurs verbatim in the training text.
 
-    At temperature 1, whatever `sample:` says, so that runs compare.
+    The temperature is 1, regardless of `sample:`, so that runs can be compared.
     """
-    start = val[:1].long().expand(COPY_SAMPLES, 1)
-    written = generate(saved.model, start, COPY_LENGTH, Choice(), list(range(COPY_SAMPLES))).cpu().numpy()
-    decode, known = saved.tokenizer.decode, Known(train.cpu().numpy(), saved.tokenizer)
-    of_model = copied([decode(each)[:COPY_LENGTH] for each in written], known)
-    of_val = copied([decode(val[: written.size].cpu().numpy())[: written.size]], known)
+    start = val[:1].long().expand(OVERLAP_SAMPLES, 1)
+    seeds = list(range(OVERLAP_SAMPLES))
+    generated = generate_tokens(trained.model, start, OVERLAP_LENGTH, SamplingParams(), seeds).cpu().numpy()
+    decode, training_text = trained.tokenizer.decode, TrainingText(train.cpu().numpy(), trained.tokenizer)
+    of_model = verbatim_overlap([decode(ids)[:OVERLAP_LENGTH] for ids in generated], training_text)
+    val_text = decode(val[: generated.size].cpu().numpy())[: generated.size]
+    of_val = verbatim_overlap([val_text], training_text)
     return {
         "copied_share": round(of_model.share, 6),
         "longest_copy": of_model.longest,
@@ -177,11 +209,30 @@ def copy_figures(saved: Saved, train: Tensor, val: Tensor) -> dict[str, float | 
     }
 
 
-def baselines(train: Tensor, val: Tensor, vocabulary_size: int) -> dict[str, float]:
-    """Give the losses of counting, on the same tokens."""
-    train_ids, val_ids = train.long().numpy(), val.long().numpy()
-    return {
-        "uniform_val_loss": round(uniform_loss(vocabulary_size), 6),
-        "unigram_val_loss": round(unigram_loss(train_ids, val_ids, vocabulary_size), 6),
-        "bigram_val_loss": round(bigram_loss(train_ids, val_ids, vocabulary_size), 6),
-    }
+def encode_attention_prompt(
+    prompt: str | None, trained: TrainedModel, val_ids: np.ndarray, params_path: Path
+) -> Tensor:
+    """Return the ids of the text whose attention is shown: the prompt, or the beginning of the validation text.
+
+    Raises:
+        ParameterError: if the prompt has characters outside the vocabulary.
+    """
+    try:
+        ids = val_ids if prompt is None else trained.tokenizer.encode(prompt)
+    except TextError as error:
+        raise ParameterError(f"{params_path}: evaluate.attention_prompt is {prompt!r}: {error}") from None
+    length = min(MAX_ATTENTION_TOKENS, trained.model.params.block_size)
+    return torch.from_numpy(ids[:length].astype(np.int64))
+
+
+def write_by_position(path: Path, report: LossReport) -> None:
+    """Write the loss at each position of a window."""
+    positions = range(1, len(report.counts) + 1)
+    rows = zip(positions, report.loss_by_position.tolist(), report.counts.tolist(), strict=True)
+    write_tsv(path, ("position", "val_loss", "tokens"), (row for row in rows if row[2]))
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Write confidence and accuracy in every bin that is not empty."""
+    bins = calibration.confidence.tolist(), calibration.accuracy.tolist(), calibration.counts.long().tolist()
+    write_tsv(path, ("confidence", "accuracy", "tokens"), (row for row in zip(*bins, strict=True) if row[2]))

@@ -1,4 +1,7 @@
-"""`evaluate:`, how the model is measured."""
+"""Section `evaluate`: how the model is evaluated, and what is predicted for the report."""
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -6,9 +9,13 @@ from stages.core.params import Section
 
 
 class EvaluateParams(Section):
-    """How far windows move, and how much is worked out at once."""
+    """The windows of the losses, and the texts of the predictions."""
 
-    max_tokens: int = Field(ge=2)
-    stride: int = Field(ge=0)
-    short_block: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    max_tokens: int = Field(default=1_000_000, ge=2)
+    stride: int = Field(default=0, ge=0)
+    short_block_size: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=4, ge=1)
+    prediction_tokens: int = Field(default=50_000, ge=1)
+    attention_prompt: str | None = Field(default=None, min_length=1, max_length=32)
+
+    replaced_keys: ClassVar[Mapping[str, str]] = {"short_block": "is now evaluate.short_block_size; rename it"}

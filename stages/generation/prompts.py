@@ -1,4 +1,4 @@
-"""A prompt as ids, and what to do with characters that a model never saw."""
+"""Prompts with characters outside the vocabulary."""
 
 import unicodedata
 from typing import Literal, get_args
@@ -9,59 +9,59 @@ from stages.core.errors import TextError
 from stages.tokenizers.base import Tokenizer
 from stages.tokenizers.char import CharTokenizer
 
-Unknown = Literal["error", "skip", "nearest"]
+UnknownPolicy = Literal["error", "skip", "nearest"]
 unknown_option = click.option(
     "--unknown",
-    type=click.Choice(get_args(Unknown)),
+    type=click.Choice(get_args(UnknownPolicy)),
     default="error",
     show_default=True,
-    help="Characters that the model never saw: refuse (or take its unknown one, where it has one), leave out, or take "
-    "the most similar.",
+    help="For characters outside the vocabulary: fail (or use the model's unknown character, if any), remove "
+    "them, or replace them by the most similar character.",
 )
+MAX_CHARACTERS_IN_MESSAGE = 20
 
 
-def known_text(text: str, tokenizer: Tokenizer, unknown: Unknown) -> str:
-    """Give `text` with known characters only.
+def replace_unknown(text: str, tokenizer: Tokenizer, policy: UnknownPolicy) -> str:
+    """Return `text` with characters of the vocabulary only.
 
     Args:
-        text: any.
-        tokenizer: that knows.
-        unknown: `error`: refuse; `skip`: leave unknown characters out; `nearest`: take the letter below an accent, the
-            other case, or the known character with the nearest code point.
+        text: any text.
+        tokenizer: with the vocabulary.
+        policy: `error` raises; `skip` removes unknown characters; `nearest` replaces each by its letter without accent,
+            by its other case, or by the known character with the nearest code point.
 
     Raises:
-        TextError: naming every unknown character, and the known ones; or where nothing is left.
+        TextError: if there are unknown characters and the policy is `error`, or if no text is left.
     """
-    if not isinstance(tokenizer, CharTokenizer) or (tokenizer.unknown and unknown == "error"):
-        return not_empty(text)  # there is nothing that it does not know, or it has a character for that
-    strange = sorted(set(text) - set(tokenizer.characters))
-    if strange and unknown == "error":
-        shown = ", ".join(
-            f"{each!r} (U+{ord(each):04X}, first at position {text.index(each)})" for each in strange[:20]
+    if not isinstance(tokenizer, CharTokenizer) or (tokenizer.has_unknown and policy == "error"):
+        return _check_not_empty(text)  # the tokenizer can encode any character
+    unknown = sorted(set(text) - set(tokenizer.characters))
+    if unknown and policy == "error":
+        listed = ", ".join(
+            f"{character!r} (U+{ord(character):04X}, first at position {text.index(character)})"
+            for character in unknown[:MAX_CHARACTERS_IN_MESSAGE]
         )
         raise TextError(
-            f"unknown characters: {shown}; the {len(tokenizer)} known ones: {tokenizer.known()}; or take "
-            f"--unknown skip or --unknown nearest"
+            f"unknown characters: {listed}; the vocabulary has {len(tokenizer)} characters: "
+            f"{tokenizer.vocab_preview()}; remove them, or use --unknown skip or --unknown nearest"
         )
-    replacement = {each: "" if unknown == "skip" else nearest(each, tokenizer.characters) for each in strange}
-    return not_empty("".join(replacement.get(each, each) for each in text))
+    replacements = {
+        character: "" if policy == "skip" else nearest_character(character, tokenizer.characters)
+        for character in unknown
+    }
+    return _check_not_empty("".join(replacements.get(character, character) for character in text))
 
 
-def not_empty(text: str) -> str:
-    """Refuse a prompt with nothing in it.
-
-    Raises:
-        TextError: saying so.
-    """
-    if not text:
-        raise TextError("nothing is left of the prompt: give at least one character that the model knows")
-    return text
-
-
-def nearest(character: str, known: list[str]) -> str:
-    """Give the known character that is most like another."""
-    plain = unicodedata.normalize("NFKD", character)[0]
-    for candidate in (plain, plain.swapcase(), character.lower(), character.upper()):
+def nearest_character(character: str, known: list[str]) -> str:
+    """Return the known character that is most similar to another one."""
+    base = unicodedata.normalize("NFKD", character)[0]
+    for candidate in (base, base.swapcase(), character.lower(), character.upper()):
         if candidate in known:
             return candidate
-    return min(known, key=lambda each: abs(ord(each) - ord(plain)))
+    return min(known, key=lambda known_character: abs(ord(known_character) - ord(base)))
+
+
+def _check_not_empty(text: str) -> str:
+    if not text:
+        raise TextError("the text is empty; provide at least one character of the vocabulary")
+    return text

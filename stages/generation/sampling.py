@@ -1,4 +1,4 @@
-"""Which token comes next, given what a model believes."""
+"""Sample the next token from the logits of a model."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,16 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Choice:
-    """How freely to draw.
+class SamplingParams:
+    """How tokens are sampled. The filters apply after the temperature, each to what the previous one left.
 
-    `temperature` divides the logits; 0 takes the likeliest token. `top_k`: among so many of the likeliest; 0: all.
-    `top_p`: among the fewest likeliest that hold this much probability together (Holtzman et al. 2020,
-    arXiv:1904.09751). `min_p`: among those at least this part as likely as the likeliest (Nguyen et al. 2024,
-    arXiv:2407.01082). All act after the temperature, each on what the one before left.
+    Attributes:
+        temperature: divides the logits; 0 selects the most likely token.
+        top_k: sample from this many of the most likely tokens; 0 for all.
+        top_p: sample from the fewest most likely tokens with this total probability (Holtzman et al. 2020,
+            arXiv:1904.09751).
+        min_p: sample from the tokens with at least this share of the highest probability (Nguyen et al. 2024,
+            arXiv:2407.01082).
     """
 
     temperature: float = 1.0
@@ -22,30 +25,33 @@ class Choice:
     min_p: float = 0.0
 
     def distribution(self, logits: Tensor) -> Tensor:
-        """Give the probabilities that tokens are drawn by: (…, V) logits -> (…, V) float64."""
+        """Return the probabilities to sample from: (…, V) logits -> (…, V) float64."""
         if self.temperature == 0.0:
             return torch.zeros_like(logits, dtype=torch.float64).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
-        p = (logits.double() / self.temperature).softmax(-1)
-        if 0 < self.top_k < p.shape[-1]:
-            p = _keep(p, p >= p.topk(self.top_k, dim=-1).values[..., -1:])
+        probs = (logits.double() / self.temperature).softmax(-1)
+        if 0 < self.top_k < probs.shape[-1]:
+            probs = _filter(probs, probs >= probs.topk(self.top_k, dim=-1).values[..., -1:])
         if self.top_p < 1.0:
-            ordered, order = p.sort(dim=-1, descending=True, stable=True)
-            before = ordered.cumsum(-1) - ordered  # what likelier ones hold: the one that crosses the line stays
-            p = _keep(p, torch.zeros_like(p, dtype=torch.bool).scatter(-1, order, before < self.top_p))
+            ordered, order = probs.sort(dim=-1, descending=True, stable=True)
+            more_likely = ordered.cumsum(-1) - ordered  # the token that crosses the threshold is kept
+            mask = torch.zeros_like(probs, dtype=torch.bool).scatter(-1, order, more_likely < self.top_p)
+            probs = _filter(probs, mask)
         if self.min_p > 0.0:
-            p = _keep(p, p >= self.min_p * p.amax(-1, keepdim=True))
-        return p
+            probs = _filter(probs, probs >= self.min_p * probs.amax(-1, keepdim=True))
+        return probs
 
-    def pick(self, logits: Tensor, luck: Tensor) -> Tensor:
-        """Pick one id for each row of `logits`, (B, V): (B, 1).
+    def sample_from(self, logits: Tensor, uniforms: Tensor) -> Tensor:
+        """Return one token per row of `logits`, (B, V), by inverting the cumulative distribution: (B, 1).
 
-        `luck`, (B,), between 0 and 1, says where in the cumulated distribution: the same number, the same token.
+        Args:
+            logits: of the next token, (B, V).
+            uniforms: numbers between 0 and 1, (B,); equal numbers select equal tokens.
         """
-        cumulated = self.distribution(logits).cumsum(-1)
-        place = luck.double()[:, None] * cumulated[:, -1:]
-        return torch.searchsorted(cumulated, place, right=True).clamp_(max=logits.shape[-1] - 1)
+        cumulative = self.distribution(logits).cumsum(-1)
+        thresholds = uniforms.double()[:, None] * cumulative[:, -1:]
+        return torch.searchsorted(cumulative, thresholds, right=True).clamp_(max=logits.shape[-1] - 1)
 
 
-def _keep(p: Tensor, kept: Tensor) -> Tensor:
-    p = p.where(kept, 0.0)
-    return p / p.sum(-1, keepdim=True)
+def _filter(probs: Tensor, mask: Tensor) -> Tensor:
+    probs = probs.where(mask, 0.0)
+    return probs / probs.sum(-1, keepdim=True)

@@ -1,47 +1,49 @@
-"""Text from a model, token by token, each read once."""
+"""Generate tokens one at a time, each of which is processed once."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from stages.generation.decoding import reader_of
-from stages.generation.sampling import Choice
+from stages.generation.decoding import make_decoder
+from stages.generation.sampling import SamplingParams
 from stages.models.base import LanguageModel
 
 
 @torch.inference_mode()
-def stream(
-    model: LanguageModel, prompt: Tensor, length: int, choice: Choice, seeds: list[int]
+def stream_tokens(
+    model: LanguageModel, prompt: Tensor, max_new_tokens: int, sampling: SamplingParams, seeds: list[int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Write on from `prompt`, one token of every row at a time.
+    """Yield the tokens that continue `prompt`, one of each row at a time.
 
-    What a token costs does not grow with what was written: `reading.py` says what is forgotten.
+    The cost of a token does not grow with the text; `decoding.py` says which context is dropped.
 
     Args:
         model: in evaluation mode, on the device of `prompt`.
-        prompt: ids, (B, T), T >= 1.
-        length: tokens to write.
-        choice: how freely to draw.
-        seeds: one for each row, so that a sample does not depend on its neighbours.
+        prompt: token ids, (B, T), T >= 1.
+        max_new_tokens: number of tokens to generate.
+        sampling: how tokens are sampled.
+        seeds: one per row, so that a sample does not depend on the other rows.
 
     Yields:
-        the new ids, (B, 1), and the model's log-probability of each, (B, 1), whatever `choice` made of it.
+        the new ids, (B, 1), and their log-probabilities under the model, before temperature and filters, (B, 1).
     """
-    luck = uniform_numbers(seeds, length)
-    reader, ids = reader_of(model), prompt
-    for at in range(length):
-        logits = reader.read(ids).float()
-        # On the CPU: so little work is soonest done there, and CUDA's cumulated sums are not the same on every run.
-        ids = choice.pick(logits.cpu(), luck[:, at]).to(prompt.device)
+    uniforms = draw_uniforms(seeds, max_new_tokens)
+    decoder, ids = make_decoder(model), prompt
+    for index in range(max_new_tokens):
+        logits = decoder.step(ids).float()
+        # On the CPU, because it is faster for so little work, and because CUDA's cumulative sums are not deterministic.
+        ids = sampling.sample_from(logits.cpu(), uniforms[:, index]).to(prompt.device)
         yield ids, logits.log_softmax(-1).gather(-1, ids)
 
 
-def generate(model: LanguageModel, prompt: Tensor, length: int, choice: Choice, seeds: list[int]) -> Tensor:
-    """Give all that `stream` yields, the new ids alone: (B, length)."""
-    return torch.cat([ids for ids, _ in stream(model, prompt, length, choice, seeds)], dim=1)
+def generate_tokens(
+    model: LanguageModel, prompt: Tensor, max_new_tokens: int, sampling: SamplingParams, seeds: list[int]
+) -> Tensor:
+    """Return all ids that `stream_tokens` yields, (B, max_new_tokens)."""
+    return torch.cat([ids for ids, _ in stream_tokens(model, prompt, max_new_tokens, sampling, seeds)], dim=1)
 
 
-def uniform_numbers(seeds: list[int], length: int) -> Tensor:
-    """Draw `length` numbers between 0 and 1 for each seed, on the CPU: (B, length)."""
-    return torch.stack([torch.rand(length, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+def draw_uniforms(seeds: list[int], count: int) -> Tensor:
+    """Return `count` numbers between 0 and 1 for each seed, (B, count); the same on every device."""
+    return torch.stack([torch.rand(count, generator=torch.Generator().manual_seed(seed)) for seed in seeds])

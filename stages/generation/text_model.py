@@ -1,4 +1,4 @@
-"""A trained model as people use it: text in, text out."""
+"""A trained model as an object that generates and scores text."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,16 +10,24 @@ import torch
 from torch import Tensor
 
 from stages.core.errors import TextError
-from stages.generation.prompts import Unknown, known_text
-from stages.generation.sampling import Choice
-from stages.generation.streaming import stream
-from stages.metrics.losses import sliding, token_losses
-from stages.models.model_folder import Saved, load
+from stages.generation.prompts import UnknownPolicy, replace_unknown
+from stages.generation.sampling import SamplingParams
+from stages.generation.streaming import stream_tokens
+from stages.metrics.losses import token_losses
+from stages.metrics.windows import sliding_windows
+from stages.models.model_folder import TrainedModel, load_model
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A text that a model wrote: prompt and what follows; `log_probability`, in nats, is that of what follows."""
+    """A generated text.
+
+    Attributes:
+        text: the prompt and the text generated after it.
+        seed: of the sample.
+        log_probability: of the generated text under the model, in nats.
+        bits_per_character: the same per generated character.
+    """
 
     text: str
     seed: int
@@ -27,117 +35,131 @@ class Sample:
     bits_per_character: float
 
 
-class Writer:
-    """A model and its vocabulary, on a device."""
+class TextModel:
+    """A trained model with its tokenizer, on a device."""
 
-    def __init__(self, saved: Saved, device: torch.device | str = "cpu") -> None:
-        self.model, self.tokenizer, self.device = saved.model.to(device), saved.tokenizer, device
+    def __init__(self, trained: TrainedModel, device: torch.device | str = "cpu") -> None:
+        self.model, self.tokenizer, self.device = trained.model.to(device), trained.tokenizer, device
 
     @classmethod
-    def load(cls, folder: Path | str = "models", device: torch.device | str = "cpu") -> "Writer":
-        """Read a model folder.
+    def load(cls, folder: Path | str = "models", device: torch.device | str = "cpu") -> "TextModel":
+        """Return the model in a folder.
 
         Raises:
-            ModelError: where it holds no whole model.
+            ModelError: if the folder has no complete model.
         """
-        return cls(load(Path(folder)), device)
+        return cls(load_model(Path(folder)), device)
 
     def generate(
         self,
         prompt: str = "\n",
-        length: int = 500,
+        max_new_tokens: int = 500,
         temperature: float = 0.8,
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
         stop: Sequence[str] = (),
         seed: int = 1337,
-        unknown: Unknown = "error",
+        unknown: UnknownPolicy = "error",
     ) -> str:
-        """Give the prompt and what the model writes after it: `length` tokens, or up to one of the `stop` texts.
+        """Return the prompt and a continuation, which ends before the first of the `stop` texts.
+
+        See `SamplingParams` for temperature, top_k, top_p and min_p, and `replace_unknown` for `unknown`.
 
         Raises:
-            TextError: where the prompt has characters that the model does not know, and `unknown` is `error`.
+            TextError: if the prompt has characters outside the vocabulary and `unknown` is `error`.
         """
-        choice = Choice(temperature, top_k, top_p, min_p)
-        return self.write(known_text(prompt, self.tokenizer, unknown), length, choice, [seed], stop)[0].text
+        sampling = SamplingParams(temperature, top_k, top_p, min_p)
+        prompt = replace_unknown(prompt, self.tokenizer, unknown)
+        return self.generate_samples(prompt, max_new_tokens, sampling, [seed], stop)[0].text
 
-    def write(
-        self, prompt: str, length: int, choice: Choice, seeds: Sequence[int], stop: Sequence[str] = ()
+    def generate_samples(
+        self, prompt: str, max_new_tokens: int, sampling: SamplingParams, seeds: Sequence[int], stop: Sequence[str] = ()
     ) -> list[Sample]:
-        """Write one sample for each seed, together; a sample does not depend on the others."""
+        """Return one sample per seed, generated together; each depends on its seed only."""
         count = len(seeds)
-        texts, log_probabilities, done = [""] * count, [0.0] * count, [False] * count
-        decoding = self.tokenizer.streams(count)
-        for ids, logs in stream(self.model, self._ids(prompt).expand(count, -1), length, choice, list(seeds)):
-            added = decoding.feed(ids.flatten().tolist())
-            for index, (new, log) in enumerate(zip(added, logs.flatten().tolist(), strict=True)):
-                if not done[index]:
-                    texts[index] += new
-                    log_probabilities[index] += log
-                    done[index] = any(each in texts[index][-len(each) - len(new) :] for each in stop)
-            if all(done):
+        texts, log_probs, finished = [""] * count, [0.0] * count, [False] * count
+        decoder = self.tokenizer.stream_decoder(count)
+        prompt_ids = self._encode(prompt).expand(count, -1)
+        for ids, token_log_probs in stream_tokens(self.model, prompt_ids, max_new_tokens, sampling, list(seeds)):
+            new_texts = decoder.decode_next(ids.flatten().tolist())
+            for index, (new_text, log_prob) in enumerate(
+                zip(new_texts, token_log_probs.flatten().tolist(), strict=True)
+            ):
+                if not finished[index]:
+                    texts[index] += new_text
+                    log_probs[index] += log_prob
+                    finished[index] = any(text in texts[index][-len(text) - len(new_text) :] for text in stop)
+            if all(finished):
                 break
-        texts = [text if over else text + rest for text, rest, over in zip(texts, decoding.end(), done, strict=True)]
+        rests = decoder.flush()
+        texts = [text if done else text + rest for text, rest, done in zip(texts, rests, finished, strict=True)]
         return [
-            Sample(prompt + cut(text, stop), seed, log, -log / max(1, len(text)) / math.log(2))
-            for text, seed, log in zip(texts, seeds, log_probabilities, strict=True)
+            Sample(prompt + cut_at_stop(text, stop), seed, log_prob, -log_prob / max(1, len(text)) / math.log(2))
+            for text, seed, log_prob in zip(texts, seeds, log_probs, strict=True)
         ]
 
-    def stream(self, prompt: str, length: int, choice: Choice, seed: int, stop: Sequence[str] = ()) -> Iterator[str]:
-        """Give what follows the prompt as it is made; the same text as `write` gives."""
-        return until_stop(self._decoded(prompt, length, choice, seed), stop)
+    def stream(
+        self, prompt: str, max_new_tokens: int, sampling: SamplingParams, seed: int, stop: Sequence[str] = ()
+    ) -> Iterator[str]:
+        """Yield the continuation of the prompt as it is generated; the same text as `generate_samples` returns."""
+        return stream_until_stop(self._stream_text(prompt, max_new_tokens, sampling, seed), stop)
 
-    def _decoded(self, prompt: str, length: int, choice: Choice, seed: int) -> Iterator[str]:
-        decoding = self.tokenizer.streams(1)
-        for ids, _ in stream(self.model, self._ids(prompt), length, choice, [seed]):
-            yield decoding.feed(ids.flatten().tolist())[0]
-        yield decoding.end()[0]
-
-    def score(self, text: str, unknown: Unknown = "error") -> float:
-        """Give the bits per character of a text of two tokens or more; the first one is not predicted.
+    def score(self, text: str, unknown: UnknownPolicy = "error") -> float:
+        """Return the bits per character of a text of at least two tokens; the first one is not predicted.
 
         Raises:
-            TextError: where it has unknown characters, and `unknown` is `error`, or is too short.
+            TextError: if the text is too short, or has unknown characters and `unknown` is `error`.
         """
-        ids, bits = self.bits(text, unknown)
-        characters, _ = self.tokenizer.lengths()
+        ids, bits = self.token_bits(text, unknown)
+        characters, _ = self.tokenizer.token_lengths()
         return float(bits.sum()) / max(1, int(characters[ids[1:]].sum()))
 
-    def bits(self, text: str, unknown: Unknown = "error") -> tuple[Tensor, Tensor]:
-        """Give the ids of a text, (N,), and the bits of each but the first, (N - 1,), with half a block before each."""
-        ids = self._ids(known_text(text, self.tokenizer, unknown))[0]
+    def token_bits(self, text: str, unknown: UnknownPolicy = "error") -> tuple[Tensor, Tensor]:
+        """Return the token ids of a text, (N,), and the bits of each but the first, (N - 1,).
+
+        Each token after the first block has at least half a block of context.
+        """
+        ids = self._encode(replace_unknown(text, self.tokenizer, unknown))[0]
         if len(ids) < 2:
             raise TextError(
-                f"a text of one {self.tokenizer.unit} cannot be scored: there is nothing before it; give a longer one"
+                f"a text of one {self.tokenizer.unit} cannot be scored, because it has no context; use a longer one"
             )
         block_size = self.model.params.block_size
-        batches = sliding(ids, block_size, max(1, block_size // 2), 4)
-        losses = torch.cat([losses.flatten() for losses in token_losses(self.model, batches)])
+        windows = sliding_windows(ids, block_size, stride=max(1, block_size // 2), batch_size=4)
+        losses = torch.cat([losses.flatten() for losses in token_losses(self.model, windows)])
         return ids.cpu(), losses.cpu() / math.log(2)
 
-    def _ids(self, text: str) -> Tensor:
+    def _stream_text(self, prompt: str, max_new_tokens: int, sampling: SamplingParams, seed: int) -> Iterator[str]:
+        decoder = self.tokenizer.stream_decoder(1)
+        for ids, _ in stream_tokens(self.model, self._encode(prompt), max_new_tokens, sampling, [seed]):
+            yield decoder.decode_next(ids.flatten().tolist())[0]
+        yield decoder.flush()[0]
+
+    def _encode(self, text: str) -> Tensor:
         return torch.from_numpy(self.tokenizer.encode(text).astype(np.int64))[None].to(self.device)
 
 
-def cut(text: str, stop: Sequence[str]) -> str:
-    """Leave out the first of the `stop` texts and what follows it."""
-    ends = [text.find(each) for each in stop if each in text]
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    """Return `text` up to the first of the `stop` texts."""
+    ends = [text.find(stop_text) for stop_text in stop if stop_text in text]
     return text[: min(ends)] if ends else text
 
 
-def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
-    """Pass text on as it comes, up to one of the `stop` texts; what may be the beginning of one waits."""
-    waiting = ""
+def stream_until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
+    """Yield text as it arrives, up to the first of the `stop` texts; a possible beginning of one is held back."""
+    pending = ""
     for piece in pieces:
-        waiting += piece
-        if any(each in waiting for each in stop):
-            yield cut(waiting, stop)
+        pending += piece
+        if any(stop_text in pending for stop_text in stop):
+            yield cut_at_stop(pending, stop)
             return
-        held = max((n for each in stop for n in range(1, len(each)) if waiting.endswith(each[:n])), default=0)
-        passed = waiting[: len(waiting) - held]
-        waiting = waiting[len(passed) :]
-        if passed:
-            yield passed
-    if waiting:
-        yield waiting
+        held = max(
+            (n for stop_text in stop for n in range(1, len(stop_text)) if pending.endswith(stop_text[:n])), default=0
+        )
+        released = pending[: len(pending) - held]
+        pending = pending[len(released) :]
+        if released:
+            yield released
+    if pending:
+        yield pending

@@ -1,56 +1,105 @@
-"""Attention, for every rung that has it: each query takes an average of the values, weighted by how keys fit it.
+"""Scaled dot-product attention, for every model that attends.
 
-Shapes: queries (B, H, T, E), keys and values (B, H, S, E), E the size of a head; scaled by 1 / sqrt(E).
+Shapes: queries (B, H, T, E), keys and values (B, H, S, E). Scores are scaled by 1 / sqrt(E).
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own habit
+from torch.nn import functional as F  # noqa: N812 - the usual name
+
+_recordings: list[list[Tensor]] = []
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    """Let every query look at the keys: (B, H, T, E).
+def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True, window: int = 0) -> Tensor:
+    """Return the output of attention, (B, H, T, E).
 
-    `causal=True` is a decoder: a position looks at itself and back. `causal=False` is an encoder, or, with keys and
-    values of another sequence, cross-attention.
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        causal: whether a position attends only to itself and earlier ones (a decoder). The queries are then the last T
+            of the S positions. If False, every query attends to every key: an encoder, or cross-attention.
+        window: number of positions that a position attends to, itself included; 0 for all.
     """
-    return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    if _recordings:
+        _recordings[-1].append(attention_weights(q, k, causal, window)[0].detach().float().cpu())
+    if not causal:
+        return F.scaled_dot_product_attention(q, k, v)
+    length = q.shape[2]
+    if length != k.shape[2]:
+        mask = attention_mask(length, k.shape[2], window, q.device)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    if 0 < window < length:
+        return sliding_window_attention(q, k, v, window)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
-def attend_locally(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
-    """Let every position look at itself and the `window - 1` positions before it: (B, H, T, E).
+def sliding_window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """Return the output of causal attention to the last `window` positions, (B, H, T, E), where S = T.
 
-    In chunks of `window` that see themselves and the chunk before, so that the work grows with T, not with its square
-    (as in Child et al. 2019, arXiv:1904.10509, and the Longformer, arXiv:2004.05150).
+    The sequence is split into chunks of `window` positions that attend to themselves and the previous chunk, so the
+    cost is linear in T (as in Child et al. 2019, arXiv:1904.10509, and the Longformer, arXiv:2004.05150).
     """
     batch, heads, length, size = q.shape
-    pad = -length % window
-    chunks = (length + pad) // window
+    padding = -length % window
+    chunks = (length + padding) // window
 
-    def cut(x: Tensor) -> Tensor:
-        return F.pad(x, (0, 0, 0, pad)).reshape(batch * heads, chunks, window, size)
+    def split(x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0, 0, padding)).reshape(batch * heads, chunks, window, size)
 
-    def with_previous(x: Tensor) -> Tensor:
-        x = cut(x)
+    def split_with_previous(x: Tensor) -> Tensor:
+        x = split(x)
         previous = F.pad(x[:, :-1], (0, 0, 0, 0, 1, 0))
         return torch.cat((previous, x), dim=2)
 
-    mask = local_mask(chunks, window, q.device)
-    keys, values = with_previous(k), with_previous(v)
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16:  # written out, five times as fast as the fused kernel
-        scores = cut(q) * size**-0.5 @ keys.mT + torch.where(mask, 0.0, -1e4).to(q.dtype)
+    mask = _chunk_mask(chunks, window, q.device)
+    keys, values = split_with_previous(k), split_with_previous(v)
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:  # five times as fast as the fused kernel
+        scores = split(q) * size**-0.5 @ keys.mT + torch.where(mask, 0.0, -1e4).to(q.dtype)
         out: Tensor = scores.softmax(-1) @ values
     else:
-        out = F.scaled_dot_product_attention(cut(q), keys, values, attn_mask=mask)
-    out = out.reshape(batch, heads, length + pad, size)
+        out = F.scaled_dot_product_attention(split(q), keys, values, attn_mask=mask)
+    out = out.reshape(batch, heads, length + padding, size)
     return out[:, :, :length]
 
 
-def local_mask(chunks: int, window: int, device: torch.device) -> Tensor:
-    """Say which keys, of the chunk before and its own, each query of a chunk may see: (chunks, window, 2 · window)."""
+def attention_mask(length: int, total: int, window: int, device: torch.device) -> Tensor:
+    """Return which of `total` keys each of the last `length` positions attends to, (T, S), True for yes."""
+    query = torch.arange(total - length, total, device=device)[:, None]
+    key = torch.arange(total, device=device)
+    mask = key <= query
+    return mask & (key > query - window) if window else mask
+
+
+def attention_weights(q: Tensor, k: Tensor, causal: bool, window: int) -> Tensor:
+    """Return the weights of attention, (B, H, T, S); each row sums to one."""
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    if causal:
+        mask = attention_mask(q.shape[2], k.shape[2], window, q.device)
+        scores = scores.masked_fill(~mask, -torch.inf)
+    weights: Tensor = scores.softmax(-1)
+    return weights
+
+
+@contextmanager
+def record_attention() -> Iterator[list[Tensor]]:
+    """Collect the attention weights, (H, T, S), of the first text of the batch in every layer that runs inside."""
+    weights: list[Tensor] = []
+    _recordings.append(weights)
+    try:
+        yield weights
+    finally:
+        _recordings.remove(weights)
+
+
+def _chunk_mask(chunks: int, window: int, device: torch.device) -> Tensor:
+    """Return which keys of the previous and its own chunk each query attends to, (chunks, window, 2 * window)."""
     query = torch.arange(window, device=device)[:, None] + window
     key = torch.arange(2 * window, device=device)
     near = (key <= query) & (key > query - window)
     mask = near.repeat(chunks, 1, 1)
-    mask[0, :, :window] = False  # before the first chunk there is nothing
+    mask[0, :, :window] = False  # the first chunk has no previous one
     return mask

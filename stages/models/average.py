@@ -1,6 +1,7 @@
-"""The second rung: every position sees the plain average of itself and its past, a bag of words.
+"""The second model of the lecture: each position uses the mean of its own and all earlier embeddings.
 
-Expected to lose to the bigram: the last character, which says most, is one of many in the average.
+It is expected to be worse than the bigram model, because the last token, which is the most informative one, is only one
+of many in the mean.
 """
 
 import torch
@@ -11,17 +12,17 @@ from stages.models.layers import Embeddings
 from stages.models.params import ModelParams
 
 
-class Model(LanguageModel):
-    """Embeddings, running mean, head."""
+class Average(LanguageModel):
+    """Embeddings, running mean, output head."""
 
-    def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
-        super().__init__(params, vocabulary_size)
-        self.embed = Embeddings(params, vocabulary_size)
-        self.head = nn.Linear(params.n_embd, vocabulary_size, bias=False)
+    def __init__(self, params: ModelParams, vocab_size: int) -> None:
+        super().__init__(params, vocab_size)
+        self.embed = Embeddings(params, vocab_size)
+        self.head = nn.Linear(params.n_embd, vocab_size, bias=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """(B, T) -> (B, T, V)."""
+    def forward(self, ids: Tensor, **_: object) -> Tensor:
+        """See `LanguageModel`."""
         x = self.embed(ids)  # B, T, C
-        seen = torch.arange(1, ids.shape[1] + 1, device=ids.device)
-        logits: Tensor = self.head(x.cumsum(1) / seen[:, None])
+        counts = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+        logits: Tensor = self.head(x.cumsum(1) / counts[:, None])
         return logits

@@ -1,47 +1,87 @@
-"""What every rung is: ids in, logits out.
+"""The interface of every model: token ids in, logits of the next token out.
 
-A module in this folder that is named like a `model.kind` holds that rung, as a class called `Model`. Shapes, here and
-in every rung: B batch, T time (positions), C channels (width), H heads, V vocabulary.
+Shapes, here and in every model: B batch, T time (positions), C channels (n_embd), H heads, E head size, V vocabulary.
 """
 
 from abc import abstractmethod
 from importlib import import_module
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from stages.models.ngram.counts import Level
+from stages.models.kv_cache import KVCache
 from stages.models.params import ModelParams
+from stages.models.registry import MODELS
+
+
+class Decoder(Protocol):
+    """Predict the next token of one text, or of several texts of equal length, that grow."""
+
+    def step(self, ids: Tensor) -> Tensor:
+        """Append ids, (B, T), to the texts and return the logits of the next token, (B, V)."""
 
 
 class LanguageModel(nn.Module):
-    """A model of the next character. A rung builds its parts in `__init__` and says in `forward` how they act.
+    """A model of the next token.
 
-    `stream_dtype` is the precision of what flows through a rung's blocks; its weights stay float32.
+    Attributes:
+        supports_kv_cache: whether `forward` reads and writes the KV cache that it is given.
+        supports_bfloat16: whether the constructor takes a `compute_dtype`.
+        compute_dtype: precision of the activations; the weights are float32.
     """
 
-    stream_dtype = torch.float32
+    supports_kv_cache: ClassVar[bool] = False
+    supports_bfloat16: ClassVar[bool] = False
+    compute_dtype = torch.float32
 
-    def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
+    def __init__(self, params: ModelParams, vocab_size: int) -> None:
         super().__init__()
         self.params = params
-        self.vocabulary_size = vocabulary_size
+        self.vocab_size = vocab_size
+
+    @property
+    def context_length(self) -> int:
+        """Return how many of the last tokens affect the prediction of the next one."""
+        return self.params.block_size
 
     @abstractmethod
-    def forward(self, ids: Tensor) -> Tensor:
-        """Give the next character's logits, (B, T, V), at every position of `ids`, (B, T) of integers."""
+    def forward(self, ids: Tensor, *, positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
+        """Return the logits of the next token at every position.
 
-    def fit(self, tokens: Tensor) -> list[Level] | None:  # noqa: ARG002 - most rungs count nothing
-        """Learn from the training text what can be had by counting, before any gradient; give the counts."""
+        Args:
+            ids: token ids, (B, T), with T at most the block size.
+            positions: where in the training text the ids are, (B, T); given in training only. A model that counts
+                n-grams uses it to leave out the counts of the part that it is trained on.
+            kv_cache: keys and values of the tokens before `ids`; those of `ids` are added to it.
+
+        Returns:
+            logits, (B, T, V) float32.
+        """
+
+    def fit(self, tokens: Tensor) -> None:
+        """Learn from the training text, (N,), what is learned by counting, before training."""
+
+    def new_kv_cache(self) -> KVCache:
+        """Return an empty KV cache for `forward`."""
+        return KVCache(self.params.block_size, self.params.block_size)
+
+    def make_decoder(self) -> Decoder | None:
+        """Return a decoder that is faster than `forward` with a KV cache, or None if the model has none."""
         return None
 
 
-def build(params: ModelParams, vocabulary_size: int) -> LanguageModel:
-    """Make the rung that `params.kind` names, with fresh weights from torch's global generator."""
-    model: LanguageModel = import_module(f"stages.models.{params.kind}").Model(params, vocabulary_size)
-    return model
+def build_model(params: ModelParams, vocab_size: int, compute_dtype: torch.dtype = torch.float32) -> LanguageModel:
+    """Return a new model of the kind `params.kind`, with weights drawn from PyTorch's global generator.
+
+    A model without support for the requested precision computes in float32; see its `compute_dtype`.
+    """
+    module, class_name = MODELS[params.kind].split(":")
+    model_class: type[LanguageModel] = getattr(import_module(module), class_name)
+    options = {"compute_dtype": compute_dtype} if model_class.supports_bfloat16 else {}
+    return model_class(params, vocab_size, **options)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Count the numbers that gradients teach; what a rung counted is not among them."""
+    """Return the number of trainable parameters; n-gram counts are not among them."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""The first rung: a table that holds, for each character, the logits of the next one."""
+"""The first model of the lecture: a table with the logits of the next token for each token."""
 
 from torch import Tensor, nn
 
@@ -6,14 +6,19 @@ from stages.models.base import LanguageModel
 from stages.models.params import ModelParams
 
 
-class Model(LanguageModel):
-    """`Embedding(V, V)`: row i holds the logits after character i; what stood before i is not looked at."""
+class Bigram(LanguageModel):
+    """`Embedding(V, V)`: row i holds the logits after token i; earlier tokens have no effect."""
 
-    def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
-        super().__init__(params, vocabulary_size)
-        self.table = nn.Embedding(vocabulary_size, vocabulary_size)
+    def __init__(self, params: ModelParams, vocab_size: int) -> None:
+        super().__init__(params, vocab_size)
+        self.table = nn.Embedding(vocab_size, vocab_size)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Look up the row of each character: (B, T) -> (B, T, V)."""
+    @property
+    def context_length(self) -> int:
+        """See `LanguageModel`."""
+        return 1
+
+    def forward(self, ids: Tensor, **_: object) -> Tensor:
+        """Return the row of each token: (B, T) -> (B, T, V)."""
         logits: Tensor = self.table(ids)
         return logits

@@ -1,25 +1,27 @@
-"""The fifth rung: heads and feed-forward with residual paths and layer norm: one block of a transformer."""
+"""The fifth model of the lecture: one transformer block, with residual connections and layer norm."""
 
 from torch import Tensor, nn
 
 from stages.models.base import LanguageModel
-from stages.models.kv_cache import Cache
+from stages.models.kv_cache import KVCache
 from stages.models.layers import Block, Embeddings
 from stages.models.params import ModelParams
 
 
-class Model(LanguageModel):
-    """Embeddings, one block, norm, head."""
+class SingleBlock(LanguageModel):
+    """Embeddings, one block, layer norm, output head."""
 
-    def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
-        super().__init__(params, vocabulary_size)
-        self.embed = Embeddings(params, vocabulary_size)
+    supports_kv_cache = True
+
+    def __init__(self, params: ModelParams, vocab_size: int) -> None:
+        super().__init__(params, vocab_size)
+        self.embed = Embeddings(params, vocab_size)
         self.block = Block(params)
         self.norm = nn.LayerNorm(params.n_embd)
-        self.head = nn.Linear(params.n_embd, vocabulary_size, bias=False)
+        self.head = nn.Linear(params.n_embd, vocab_size, bias=False)
 
-    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """(B, T) -> (B, T, V)."""
-        x = self.embed(ids, cache.past if cache else 0)
-        logits: Tensor = self.head(self.norm(self.block(x, cache)))
+    def forward(self, ids: Tensor, *, kv_cache: KVCache | None = None, **_: object) -> Tensor:
+        """See `LanguageModel`."""
+        x = self.embed(ids, kv_cache)
+        logits: Tensor = self.head(self.norm(self.block(x, kv_cache)))
         return logits

@@ -1,112 +1,163 @@
-"""The last rung: a transformer in a modern form, alone or on a prior that counts.
+"""A small modern transformer, optionally combined with n-gram experts.
 
-Pre-norm blocks; RMSNorm without parameters, after the embedding as well; rotary positions (Su et al. 2021,
-arXiv:2104.09864); norms on queries and keys; squared ReLU (So et al. 2021, arXiv:2109.08668); no biases; an output
-head of its own; logits capped by 15 tanh(z / 15). What writes into the residual stream starts at zero, so that a fresh
-model is the identity and its first loss is that of the prior, or ln V.
+Pre-norm blocks; RMSNorm without parameters, also after the embedding; rotary position embeddings (Su et al. 2021,
+arXiv:2104.09864); RMSNorm of queries and keys; squared ReLU (So et al. 2021, arXiv:2109.08668); no biases; an untied
+output head; logits capped at ±15 by 15 tanh(z / 15). All projections into the residual stream are initialized to zero,
+so that a new model predicts the n-gram prior, or a uniform distribution without one.
 
-With `prior: kneser_ney` the network learns what counting leaves over (Li et al. 2022, arXiv:2210.14431), and how far to
-trust each way of counting at each position (the gated mixing of Mahoney 2005, "Adaptive Weighing of Context Models"):
-logits = network + sum over experts of (beta + gate . h) * log p. It sees their log-probabilities as well.
+With `prior: kneser_ney`, the network learns the residual of n-gram models (Li et al. 2022, arXiv:2210.14431) and the
+weight of each expert at each position (gated mixing, Mahoney 2005, "Adaptive Weighing of Context Models"):
+
+    logits = network + sum over experts of (bias + gate · h) * log p
+
+The log-probabilities of the experts are also an input of the network.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own habit
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from stages.models import kneser_ney
-from stages.models.attention import attend, attend_locally
-from stages.models.base import LanguageModel
-from stages.models.kv_cache import Cache
-from stages.models.ngram.counts import Level
-from stages.models.ngram.mixture import count_experts, opinions
+from stages.models.attention import attention
+from stages.models.base import Decoder, LanguageModel
+from stages.models.kneser_ney import KneserNey
+from stages.models.kv_cache import KVCache
+from stages.models.ngram.cross_fitting import CrossFittedPrior
+from stages.models.ngram.mixture import count_experts, expert_log_probs
+from stages.models.ngram.ram_check import check_memory
 from stages.models.params import ModelParams
 
 ROTARY_BASE = 1000.0
 LOGIT_CAP = 15.0
-PRIOR_SHIFT, PRIOR_SCALE = 4.0, 0.3  # bring log-probabilities to about -1 … 1
+PRIOR_SHIFT, PRIOR_SCALE = 4.0, 0.3  # bring log-probabilities into a range of about -1 … 1
 
 
-class Model(LanguageModel):
-    """Embedding, `n_layer` blocks, head; on a prior also its counts, a map of its log-probabilities, their weights."""
+class GPT(LanguageModel):
+    """Embedding, `n_layer` blocks, output head; with a prior also n-gram counts and the weights that mix them in."""
 
-    def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
-        super().__init__(params, vocabulary_size)
-        self.embedding = nn.Embedding(vocabulary_size, params.n_embd)
+    supports_kv_cache = True
+    supports_bfloat16 = True
+
+    def __init__(self, params: ModelParams, vocab_size: int, compute_dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(params, vocab_size)
+        self.compute_dtype = compute_dtype
+        self.embedding = nn.Embedding(vocab_size, params.n_embd)
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.n_layer))
-        self.head = silent(vocabulary_size, params.n_embd)
+        self.head = zeros_init(vocab_size, params.n_embd)
         cos, sin = rotary_table(torch.arange(params.block_size), params.n_embd // params.n_head)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        if params.prior == "kneser_ney":
-            self.prior = kneser_ney.Model(params, vocabulary_size)
-            experts = count_experts(params.recent)
-            self.feature = silent(params.n_embd, experts * vocabulary_size)
-            self.beta = nn.Parameter(torch.eye(experts)[0])  # a fresh model is the first expert
-            self.gate = silent(experts, params.n_embd)
+        self.has_prior = params.prior == "kneser_ney"
+        self.cross_fitted: CrossFittedPrior | None = None
+        if self.has_prior:
+            self.prior = KneserNey(params, vocab_size)
+            experts = count_experts(params.cache_lm)
+            self.prior_features = zeros_init(params.n_embd, experts * vocab_size)
+            self.expert_bias = nn.Parameter(torch.eye(experts)[0])  # a new model is the first expert
+            self.expert_gate = zeros_init(experts, params.n_embd)
 
-    def fit(self, tokens: Tensor) -> list[Level] | None:
-        """Count the training text, where there is a prior."""
-        return self.prior.fit(tokens) if self.params.prior == "kneser_ney" else None
+    def fit(self, tokens: Tensor) -> None:
+        """Count the n-grams of the training text, and of the training text without each of its folds.
 
-    def forward(self, ids: Tensor, log_prior: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """(B, T) -> (B, T, V); T is at most the block size.
-
-        `log_prior`, (B, T, experts, V), stands in for the prior's own log-probabilities: in training, cross-fitted
-        ones. A cache is given the keys and values.
+        Raises:
+            WorkError: if there is not enough free memory.
         """
-        if log_prior is None and self.params.prior == "kneser_ney":
-            log_prior = opinions(self.prior.rows, self.prior.find(ids), ids, self.params.recent)
-        x = self.embedding(ids)
-        if log_prior is not None:
-            x = x + linear((log_prior.flatten(2) + PRIOR_SHIFT) * PRIOR_SCALE, self.feature)
-        h = self._network(norm(x), cache)
-        logits = LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)
-        if log_prior is None:
-            return logits
-        trust = self.beta + linear(h, self.gate).float()  # B, T, experts
-        return logits + (trust[:, :, None] @ log_prior).squeeze(2)
+        if not self.has_prior:
+            return
+        check_memory(len(tokens), self.params.ngram_order, self.vocab_size, cross_fitting=True)
+        levels = self.prior.count(tokens)
+        folds, cache_lm = self.params.cross_fit_folds, self.params.cache_lm
+        self.cross_fitted = CrossFittedPrior(levels, self.vocab_size, folds, cache_lm).to(tokens.device)
 
-    def _network(self, x: Tensor, cache: Cache | None) -> Tensor:
-        """Run the blocks: (B, T, C) -> (B, T, C)."""
-        x = x.to(self.stream_dtype)
-        cos, sin = (self.get_buffer(name)[: x.shape[1], None, None].to(x.dtype) for name in ("cos", "sin"))
+    def forward(self, ids: Tensor, *, positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
+        """See `LanguageModel`."""
+        start = kv_cache.append(ids) if kv_cache is not None else 0
+        log_probs: Tensor | None = self._expert_log_probs(ids, positions, kv_cache) if self.has_prior else None
+        x = self.embedding(ids)
+        if log_probs is not None:
+            x = x + linear((log_probs.flatten(2) + PRIOR_SHIFT) * PRIOR_SCALE, self.prior_features)
+        h = self._apply_blocks(norm(x), start, kv_cache)
+        logits = LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)
+        if log_probs is None:
+            return logits
+        weights = self.expert_bias + linear(h, self.expert_gate).float()  # B, T, experts
+        return logits + (weights[:, :, None] @ log_probs).squeeze(2)
+
+    def new_kv_cache(self) -> KVCache:
+        """Return a cache of the last `sliding_window` positions and the ids of the last block."""
+        block_size = self.params.block_size
+        return KVCache((self.params.sliding_window or block_size) - 1, block_size - 1)
+
+    def make_decoder(self) -> Decoder:
+        """Return a decoder that processes one token with few operations."""
+        from stages.models.gpt_decoder import GptDecoder
+
+        return GptDecoder(self)
+
+    def _apply_blocks(self, x: Tensor, start: int, kv_cache: KVCache | None) -> Tensor:
+        """Apply the blocks to positions `start` …: (B, T, C) -> (B, T, C)."""
+        x = x.to(self.compute_dtype)
+        end = start + x.shape[1]
+        if end <= self.params.block_size:
+            cos, sin = self.get_buffer("cos")[start:end], self.get_buffer("sin")[start:end]
+        else:  # only with a KV cache
+            positions = torch.arange(start, end, device=x.device)
+            cos, sin = rotary_table(positions, self.params.n_embd // self.params.n_head)
+        cos, sin = (table[:, None, None].to(x.dtype) for table in (cos, sin))
         for block in self.blocks:
-            x = block(x, cos, sin, cache)
+            x = block(x, cos, sin, kv_cache)
         return norm(x)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # table look-ups of variable size
+    def _expert_log_probs(self, ids: Tensor, positions: Tensor | None, kv_cache: KVCache | None) -> Tensor:
+        """Return the log-probabilities of each expert, (B, T, experts, V).
+
+        In training, `positions` selects counts that leave out the fold of each position.
+        """
+        if positions is not None:
+            assert self.cross_fitted is not None, "fit the model before training it"
+            log_probs: Tensor = self.cross_fitted(ids, positions)
+            return log_probs
+        if kv_cache is None or kv_cache.ids is None:
+            return self._full_count_log_probs(ids)
+        context, block_size = kv_cache.ids, self.params.block_size
+        if context.shape[1] <= block_size:
+            return self._full_count_log_probs(context)[:, -ids.shape[1] :]
+        # Each position sees a block that ends with it.
+        ends = range(context.shape[1] - ids.shape[1] + 1, context.shape[1] + 1)
+        blocks = [context[:, max(0, end - block_size) : end] for end in ends]
+        return torch.cat([self._full_count_log_probs(block)[:, -1:] for block in blocks], dim=1)
+
+    def _full_count_log_probs(self, ids: Tensor) -> Tensor:
+        return expert_log_probs(self.prior.table, self.prior.find_rows(ids), ids, self.params.cache_lm)
 
 
 class Block(nn.Module):
-    """Positions speak (attention), then each thinks (feed-forward); both add to the residual stream.
-
-    With `window`, a position hears no further back than that; blocks on top of one another reach further.
-    """
+    """Attention followed by a position-wise feed-forward network; both add to the residual stream."""
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__()
         width = params.n_embd
         self.n_head, self.dropout = params.n_head, params.dropout
-        self.window = params.window
-        self.qkv = hidden(3, width, width)  # query, key, value
-        self.project = silent(width, width)
-        self.up = hidden(4 * width, width)
-        self.down = silent(width, 4 * width)
+        self.window = params.sliding_window or params.block_size
+        self.qkv = uniform_init(3, width, width)
+        self.attention_out = zeros_init(width, width)
+        self.mlp_up = uniform_init(4 * width, width)
+        self.mlp_down = zeros_init(width, 4 * width)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None = None) -> Tensor:
-        """(B, T, C) -> (B, T, C); a position sees itself and what stands before it."""
-        x = x + self._drop(self._attend(norm(x), cos, sin, cache))
-        return x + self._drop(linear(F.relu(linear(norm(x), self.up)).square(), self.down))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, kv_cache: KVCache | None = None) -> Tensor:
+        """Apply the block: (B, T, C) -> (B, T, C); cos and sin are the rotary tables, (T, 1, 1, E / 2)."""
+        x = x + self._drop(self._attend(norm(x), cos, sin, kv_cache))
+        return x + self._drop(linear(F.relu(linear(norm(x), self.mlp_up)).square(), self.mlp_down))
 
-    def _attend(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+    def _attend(self, x: Tensor, cos: Tensor, sin: Tensor, kv_cache: KVCache | None) -> Tensor:
         batch, length, width = x.shape
-        qkv = linear(x, self.qkv.flatten(0, 1)).view(batch, length, 3, self.n_head, -1)  # B, T, 3, H, C / H
+        qkv = linear(x, self.qkv.flatten(0, 1)).view(batch, length, 3, self.n_head, -1)  # B, T, 3, H, E
         q, k = rotate(norm(qkv[:, :, :2]), cos, sin).unbind(2)
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), qkv[:, :, 2].transpose(1, 2)  # B, H, T, C / H
-        if cache:
-            cache.extend(self, k, v)
-        near = 0 < self.window < length
-        y = attend_locally(q, k, v, self.window) if near else attend(q, k, v, causal=True)
-        return linear(y.transpose(1, 2).reshape(batch, length, width), self.project)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), qkv[:, :, 2].transpose(1, 2)  # B, H, T, E
+        if kv_cache is not None:
+            k, v = kv_cache.extend(self, k, v)
+        y = attention(q, k, v, window=self.window)
+        return linear(y.transpose(1, 2).reshape(batch, length, width), self.attention_out)
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)
@@ -123,24 +174,24 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def rotary_table(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Give cosines and sines of the angle position · base^(-2i/size), each (positions, size / 2)."""
-    speeds = ROTARY_BASE ** (-torch.arange(0, size, 2) / size)
-    angles = torch.outer(positions, speeds)
+    """Return cosines and sines of the angles position * base^(-2i / size), (positions, size / 2) each."""
+    frequencies = ROTARY_BASE ** (-torch.arange(0, size, 2, device=positions.device) / size)
+    angles = torch.outer(positions, frequencies)
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn pair (i, i + half) of the last dimension of `x` by its position's angle."""
+    """Rotate each pair (i, i + half) of the last dimension of `x` by the angle of its position."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 
 
-def hidden(*shape: int) -> nn.Parameter:
-    """Make a matrix, or several, uniform in ±sqrt(3) · 0.5 / sqrt(inputs)."""
+def uniform_init(*shape: int) -> nn.Parameter:
+    """Return a weight drawn uniformly from ±sqrt(3) * 0.5 / sqrt(inputs)."""
     bound = 3**0.5 * 0.5 * shape[-1] ** -0.5
     return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
 
 
-def silent(*shape: int) -> nn.Parameter:
-    """Make a matrix of zeros: it says nothing until it has learned to."""
+def zeros_init(*shape: int) -> nn.Parameter:
+    """Return a weight of zeros."""
     return nn.Parameter(torch.zeros(shape))

@@ -1,24 +1,26 @@
-"""The third rung: one head of self-attention, so that the average's weights depend on what stands where."""
+"""The third model of the lecture: one attention head, whose weights depend on the tokens."""
 
 from torch import Tensor, nn
 
 from stages.models.base import LanguageModel
-from stages.models.kv_cache import Cache
-from stages.models.layers import Embeddings, Heads
+from stages.models.kv_cache import KVCache
+from stages.models.layers import Embeddings, MultiHeadAttention
 from stages.models.params import ModelParams
 
 
-class Model(LanguageModel):
-    """Embeddings, one head as wide as they are, output head."""
+class SingleHead(LanguageModel):
+    """Embeddings, one attention head of full width, output head."""
 
-    def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
-        super().__init__(params, vocabulary_size)
-        self.embed = Embeddings(params, vocabulary_size)
-        self.attention = Heads(params.n_embd, n_head=1)
-        self.head = nn.Linear(params.n_embd, vocabulary_size, bias=False)
+    supports_kv_cache = True
 
-    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """(B, T) -> (B, T, V)."""
-        x = self.embed(ids, cache.past if cache else 0)
-        logits: Tensor = self.head(self.attention(x, cache=cache))
+    def __init__(self, params: ModelParams, vocab_size: int) -> None:
+        super().__init__(params, vocab_size)
+        self.embed = Embeddings(params, vocab_size)
+        self.attention = MultiHeadAttention(params.n_embd, n_head=1)
+        self.head = nn.Linear(params.n_embd, vocab_size, bias=False)
+
+    def forward(self, ids: Tensor, *, kv_cache: KVCache | None = None, **_: object) -> Tensor:
+        """See `LanguageModel`."""
+        x = self.embed(ids, kv_cache)
+        logits: Tensor = self.head(self.attention(x, kv_cache=kv_cache))
         return logits

@@ -1,46 +1,71 @@
-"""What attention remembers of a text that grows, so that each character is read once."""
+"""The KV cache: keys and values of past positions, so that each token is processed once."""
 
 import torch
 from torch import Tensor
 
-SPARE = 64  # positions of room, at least, before what is kept is moved back
+MIN_SPARE = 64  # positions of free space, at least, before the kept positions are moved back
 
 
-class Memory:
-    """Keys and values of one layer, (2, B, H, positions, E): the last `keep` of those read, and what is new."""
+class LayerCache:
+    """The keys and values of one layer.
 
-    def __init__(self, keep: int) -> None:
-        self.keep, self.used = keep, 0
-        self._held: Tensor | None = None
+    Args:
+        max_past: positions to keep; older ones are evicted.
+    """
+
+    def __init__(self, max_past: int) -> None:
+        self.max_past, self.length = max_past, 0
+        self._buffer: Tensor | None = None  # 2, B, H, positions, E
 
     def extend(self, new: Tensor) -> Tensor:
-        """Add new positions, (2, B, H, T, E); give what was kept, at most `keep` positions, and them."""
-        length, kept = new.shape[3], min(self.used, self.keep)
-        if self._held is None or self.used + length > self._held.shape[3]:
-            room = new.new_empty((*new.shape[:3], kept + length + max(self.keep, SPARE), new.shape[4]))
-            if self._held is not None:
-                room[:, :, :, :kept] = self._held[:, :, :, self.used - kept : self.used]
-            self._held, self.used = room, kept
-        start, self.used = self.used, self.used + length
-        self._held[:, :, :, start : self.used] = new
-        return self._held[:, :, :, start - kept : self.used]
+        """Append positions, (2, B, H, T, E); return the kept positions, at most `max_past`, and the new ones."""
+        count, kept = new.shape[3], min(self.length, self.max_past)
+        if self._buffer is None or self.length + count > self._buffer.shape[3]:
+            size = kept + count + max(self.max_past, MIN_SPARE)
+            buffer = new.new_empty((*new.shape[:3], size, new.shape[4]))
+            if self._buffer is not None:
+                buffer[:, :, :, :kept] = self._buffer[:, :, :, self.length - kept : self.length]
+            self._buffer, self.length = buffer, kept
+        start, self.length = self.length, self.length + count
+        self._buffer[:, :, :, start : self.length] = new
+        return self._buffer[:, :, :, start - kept : self.length]
 
 
-class Cache:
-    """A memory for each layer; `past` counts the positions that a model has read."""
+class KVCache:
+    """The keys and values of every layer, and the token ids that they belong to.
 
-    def __init__(self, keep: int) -> None:
-        self.keep, self.past = keep, 0
-        self._memories: dict[object, Memory] = {}
+    Args:
+        max_past: positions that each layer keeps.
+        max_past_ids: token ids to keep.
+    """
 
-    def memory(self, layer: object) -> Memory:
-        """Give the memory of a layer."""
-        return self._memories.setdefault(layer, Memory(self.keep))
+    def __init__(self, max_past: int, max_past_ids: int) -> None:
+        self.max_past, self.max_past_ids = max_past, max_past_ids
+        self.length = 0  # positions processed so far
+        self.ids: Tensor | None = None  # the kept ids and the latest ones, B, at most max_past_ids + T
+        self._layers: dict[object, LayerCache] = {}
 
-    def extend(self, layer: object, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a layer's new keys and values, (B, H, T, E) each, and give those that its queries may see.
+    def layer(self, key: object) -> LayerCache:
+        """Return the cache of a layer."""
+        return self._layers.setdefault(key, LayerCache(self.max_past))
 
-        They are kept in float32, in which writing goes on, whatever the precision of the window that was read first.
+    def append(self, ids: Tensor) -> int:
+        """Append token ids, (B, T), and return the position of the first one."""
+        start = self.length
+        self.length += ids.shape[1]
+        if self.ids is None:
+            self.ids = ids
+        else:
+            kept = min(self.ids.shape[1], self.max_past_ids)
+            self.ids = torch.cat((self.ids[:, self.ids.shape[1] - kept :], ids), dim=1)
+        return start
+
+    def extend(self, key: object, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Append keys and values of a layer, (B, H, T, E) each, and return all that its queries may attend to.
+
+        The cache is float32, whatever the precision of the layer.
         """
-        keys, values = self.memory(layer).extend(torch.stack((k, v)).float()).unbind(0)
-        return keys, values
+        layer = self.layer(key)
+        is_first = layer.length == 0
+        keys, values = layer.extend(torch.stack((k, v)).float()).unbind(0)
+        return (k, v) if is_first else (keys.to(k.dtype), values.to(v.dtype))

@@ -1,36 +1,41 @@
-"""What the lecture's rungs are built from: embeddings, many heads, feed-forward, block.
+"""The layers of the lecture's models: embeddings, multi-head attention, feed-forward network and block.
 
-The forms are those of Karpathy's lecture "Let's build GPT" (https://github.com/karpathy/ng-video-lecture): learned
-positions, LayerNorm before each part, ReLU, torch's default initialization.
+They follow Karpathy's lecture "Let's build GPT" (https://github.com/karpathy/ng-video-lecture): learned positions,
+LayerNorm before each layer, ReLU, and PyTorch's default initialization.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own habit
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from stages.models.attention import attend
-from stages.models.kv_cache import Cache
+from stages.models.attention import attention
+from stages.models.kv_cache import KVCache
 from stages.models.params import ModelParams
 
 
 class Embeddings(nn.Module):
-    """What stands at a position, plus where it stands: (B, T) -> (B, T, C)."""
+    """Token embedding plus position embedding: (B, T) -> (B, T, C)."""
 
-    def __init__(self, params: ModelParams, vocabulary_size: int) -> None:
+    def __init__(self, params: ModelParams, vocab_size: int) -> None:
         super().__init__()
-        self.token = nn.Embedding(vocabulary_size, params.n_embd)
+        self.token = nn.Embedding(vocab_size, params.n_embd)
         self.position = nn.Embedding(params.block_size, params.n_embd)
 
-    def forward(self, ids: Tensor, past: int = 0) -> Tensor:
-        """Add the two, after `past` positions: attention by itself has no notion of order."""
-        out: Tensor = self.token(ids) + self.position(torch.arange(past, past + ids.shape[1], device=ids.device))
+    def forward(self, ids: Tensor, kv_cache: KVCache | None = None) -> Tensor:
+        """Return the embeddings; with a KV cache, positions continue after those in it."""
+        start = kv_cache.append(ids) if kv_cache is not None else 0
+        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+        out: Tensor = self.token(ids) + self.position(positions)
         return out
 
 
-class Heads(nn.Module):
-    """Heads of attention side by side: (B, T, C) -> (B, T, C).
+class MultiHeadAttention(nn.Module):
+    """Several attention heads side by side: (B, T, C) -> (B, T, C).
 
-    `causal=False` makes an encoder of it, and keys and values may come from another sequence.
+    Args:
+        width: C.
+        n_head: H.
+        causal: False makes it an encoder.
     """
 
     def __init__(self, width: int, n_head: int, causal: bool = True) -> None:
@@ -38,45 +43,44 @@ class Heads(nn.Module):
         self.n_head, self.causal = n_head, causal
         self.key, self.query, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
 
-    def forward(self, x: Tensor, other: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """Let the positions of `x` look at those of `other`, (B, S, C), or at their own and those in the cache."""
-        source = x if other is None else other
+    def forward(self, x: Tensor, source: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
+        """Attend from the positions of `x` to those of `source`, (B, S, C), by default `x` and the KV cache."""
+        source = x if source is None else source
         q, k, v = (self._split(y) for y in (self.query(x), self.key(source), self.value(source)))
-        if cache:
-            k, v = cache.extend(self, k, v)
-        causal = self.causal and x.shape[1] > 1  # one new position may see all that is there
-        return attend(q, k, v, causal).transpose(1, 2).flatten(2)
+        if kv_cache is not None:
+            k, v = kv_cache.extend(self, k, v)
+        return attention(q, k, v, self.causal).transpose(1, 2).flatten(2)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.n_head, -1).transpose(1, 2)  # B, T, C -> B, H, T, C / H
+        return x.view(*x.shape[:2], self.n_head, -1).transpose(1, 2)  # B, T, C -> B, H, T, E
 
 
 class FeedForward(nn.Module):
-    """Each position thinks about what it heard: (B, T, C) -> (B, T, C), four times as wide in between."""
+    """Position-wise network with a hidden layer four times as wide: (B, T, C) -> (B, T, C)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Widen, ReLU, narrow."""
+        """Return down(relu(up(x)))."""
         out: Tensor = self.down(F.relu(self.up(x)))
         return out
 
 
 class Block(nn.Module):
-    """Communication, then computation, each on a normalised copy and added to what was there."""
+    """Pre-norm transformer block: attention and feed-forward network, each added to its input."""
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__()
         width = params.n_embd
-        self.heads, self.project = Heads(width, params.n_head), nn.Linear(width, width)
-        self.think = FeedForward(width)
+        self.attention, self.attention_out = MultiHeadAttention(width, params.n_head), nn.Linear(width, width)
+        self.mlp = FeedForward(width)
         self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.drop = nn.Dropout(params.dropout)
+        self.dropout = nn.Dropout(params.dropout)
 
-    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
-        """Speak, then think: (B, T, C) -> (B, T, C)."""
-        x = x + self.drop(self.project(self.heads(self.norm_1(x), cache=cache)))
-        out: Tensor = x + self.drop(self.think(self.norm_2(x)))
+    def forward(self, x: Tensor, kv_cache: KVCache | None = None) -> Tensor:
+        """Apply the block: (B, T, C) -> (B, T, C)."""
+        x = x + self.dropout(self.attention_out(self.attention(self.norm_1(x), kv_cache=kv_cache)))
+        out: Tensor = x + self.dropout(self.mlp(self.norm_2(x)))
         return out

@@ -1,4 +1,4 @@
-"""A model as a folder that needs nothing else: weights, what they are, their vocabulary, and sums of all three."""
+"""A trained model as a self-contained folder: weights, configuration, tokenizer, and a manifest of their digests."""
 
 import json
 from dataclasses import dataclass
@@ -10,91 +10,93 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from stages.core import files
 from stages.core.errors import ModelError, ParameterError
+from stages.core.files import sha256, write_bytes, write_json
 from stages.core.params import check_section
-from stages.models.base import LanguageModel, build
+from stages.models.base import LanguageModel, build_model
 from stages.models.params import ModelParams
 from stages.tokenizers.base import Tokenizer
 from stages.tokenizers.registry import load_tokenizer
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, CONFIG, TOKENIZER, MANIFEST = "model.safetensors", "config.json", "tokenizer.json", "manifest.json"
+HOW_TO_RESTORE = "`dvc checkout` restores it, or train again"
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A model out of its folder, ready to predict."""
+class TrainedModel:
+    """The content of a model folder.
+
+    Attributes:
+        model: in evaluation mode.
+        tokenizer: of the training text.
+        training: steps, tokens_seen and environment of the training.
+    """
 
     model: LanguageModel
     tokenizer: Tokenizer
-    training: dict[str, Any]  # steps, tokens_seen
+    training: dict[str, Any]
 
 
-def save(
-    folder: Path,
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    training: dict[str, Any],
-    weights: dict[str, Tensor] | None = None,
-) -> None:
-    """Write a model folder; the manifest comes last, so that a folder with one is whole.
-
-    `weights` stands in for the model's own, where it does not hold all of them.
-    """
-    weights = model.state_dict() if weights is None else weights
-    content = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    files.write_bytes(folder / WEIGHTS, serialize(content))
+def save_model(folder: Path, model: LanguageModel, tokenizer: Tokenizer, training: dict[str, Any]) -> None:
+    """Write a model folder; the manifest is written last, so a folder with a manifest is complete."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_bytes(folder / WEIGHTS, serialize(weights))
     config = {"format": FORMAT, "model": model.params.model_dump(), "training": training}
-    files.write_json(folder / CONFIG, config)
+    write_json(folder / CONFIG, config)
     tokenizer.save(folder / TOKENIZER)
-    sums = {name: files.sha256(folder / name) for name in (CONFIG, TOKENIZER, WEIGHTS)}
-    files.write_json(folder / MANIFEST, {"sha256": sums})
+    digests = {name: sha256(folder / name) for name in (CONFIG, TOKENIZER, WEIGHTS)}
+    write_json(folder / MANIFEST, {"sha256": digests})
 
 
-def load(folder: Path) -> Saved:
-    """Read a model folder.
+def load_model(folder: Path) -> TrainedModel:
+    """Return the model in a folder.
 
     Raises:
-        ModelError: where a file is missing, differs from its sum in the manifest, or does not fit the others.
+        ModelError: if a file is missing, differs from its digest in the manifest, or does not match the others.
     """
     check_manifest(folder)
     tokenizer = load_tokenizer(folder / TOKENIZER)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if config["format"] != FORMAT:
-            raise ModelError(f"{folder / CONFIG} has format {config['format']}, this Folio reads {FORMAT}; train again")
+            raise ModelError(
+                f"{folder / CONFIG} has format {config['format']}, but this version of Folio reads format {FORMAT}; "
+                "train again"
+            )
         params = check_section(config["model"], ModelParams, f"{folder / CONFIG}: model")
-        model = build(params, len(tokenizer))
+        model = build_model(params, len(tokenizer))
         model.load_state_dict(_load_weights(folder / WEIGHTS))
     except (ValueError, KeyError, TypeError, RuntimeError, ParameterError) as error:
-        raise ModelError(f"{folder} is not a model that this Folio can read ({error}); train again") from None
-    return Saved(model.eval(), tokenizer, config["training"])
+        raise ModelError(
+            f"{folder} is not a model that this version of Folio can read ({error}); train again"
+        ) from None
+    return TrainedModel(model.eval(), tokenizer, config["training"])
 
 
 def check_manifest(folder: Path) -> None:
-    """Compare every file of a model folder with its sum.
+    """Compare every file of a model folder with its digest.
 
     Raises:
-        ModelError: naming the file.
+        ModelError: if a file is missing or damaged; the message names the file.
     """
     manifest = folder / MANIFEST
     try:
-        sums: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
+        digests: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
     except FileNotFoundError:
-        raise ModelError(f"{folder} holds no model ({MANIFEST} is missing); `dvc repro train` makes one") from None
+        raise ModelError(f"{folder} has no model ({MANIFEST} is missing); `dvc repro train` trains one") from None
     except (ValueError, KeyError, TypeError):
-        raise ModelError(f"{manifest} is damaged; `dvc checkout` or training again mends it") from None
+        raise ModelError(f"{manifest} is damaged; {HOW_TO_RESTORE}") from None
     for name in (WEIGHTS, CONFIG, TOKENIZER):
         path = folder / name
         if not path.exists():
-            raise ModelError(f"{path} is missing; `dvc checkout` or training again mends it")
-        if files.sha256(path) != sums.get(name):
-            raise ModelError(f"{path} is damaged: its sha256 is not the manifest's; `dvc checkout` mends it")
+            raise ModelError(f"{path} is missing; {HOW_TO_RESTORE}")
+        if sha256(path) != digests.get(name):
+            raise ModelError(f"{path} is damaged: its sha256 differs from the manifest; {HOW_TO_RESTORE}")
 
 
 def _load_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ModelError(f"{path} is damaged ({error}); `dvc checkout` mends it") from None
+        raise ModelError(f"{path} is damaged ({error}); {HOW_TO_RESTORE}") from None

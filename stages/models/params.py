@@ -1,35 +1,51 @@
-"""`model:`, what is trained; saved beside the weights as well."""
+"""Section `model`: the kind and size of the model; also stored beside the weights."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stages.core.params import Section
+from stages.models.registry import MODELS
 
 
 class ModelParams(Section):
-    """Kind and sizes."""
+    """The architecture of a model."""
 
-    kind: Literal["bigram", "average", "head", "multihead", "block", "lecture_gpt", "kneser_ney", "gpt"]
-    block_size: int = Field(ge=1, le=65536)
-    n_layer: int = Field(ge=1, le=256)
-    n_head: int = Field(ge=1, le=256)
-    n_embd: int = Field(ge=2, le=65536)
-    dropout: float = Field(ge=0.0, lt=1.0)
-    window: int = Field(ge=0)
-    prior: Literal["none", "kneser_ney"]
-    order: int = Field(ge=2, le=16)
-    folds: int = Field(ge=2, le=1000)
-    recent: bool
+    kind: str = "gpt"
+    block_size: int = Field(default=2048, ge=1, le=65536)
+    n_layer: int = Field(default=2, ge=1, le=256)
+    n_head: int = Field(default=4, ge=1, le=256)
+    n_embd: int = Field(default=128, ge=2, le=65536)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    sliding_window: int = Field(default=64, ge=0)
+    prior: Literal["none", "kneser_ney"] = "kneser_ney"
+    ngram_order: int = Field(default=7, ge=2, le=16)
+    cross_fit_folds: int = Field(default=10, ge=2, le=1000)
+    cache_lm: bool = True
+
+    replaced_keys: ClassVar[Mapping[str, str]] = {
+        "window": "is now model.sliding_window; rename it",
+        "order": "is now model.ngram_order; rename it",
+        "folds": "is now model.cross_fit_folds; rename it",
+        "recent": "is now model.cache_lm; rename it",
+    }
+
+    @field_validator("kind")
+    @classmethod
+    def _check_kind(cls, kind: str) -> str:
+        if kind not in MODELS:
+            raise ValueError(f"'{kind}' is not a model; set it to one of: {', '.join(MODELS)}")
+        return kind
 
     @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
+    def _check_heads(self) -> Self:
         if self.n_embd % self.n_head:
             raise ValueError(
-                f"n_embd is {self.n_embd} and n_head is {self.n_head}: the width must divide evenly among the heads"
+                f"n_embd is {self.n_embd} and n_head is {self.n_head}: n_embd must be a multiple of n_head"
             )
         if self.n_embd // self.n_head % 2:
             raise ValueError(
-                f"n_embd / n_head is {self.n_embd // self.n_head}: it must be even, since rotary positions turn pairs"
+                f"n_embd / n_head is {self.n_embd // self.n_head}: it must be even for rotary position embeddings"
             )
         return self

@@ -1,4 +1,4 @@
-"""report: what the model learned, on one page that opens anywhere, and a model card."""
+"""The report stage: an HTML report, a model card and figures. It needs neither PyTorch nor the model's weights."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,8 @@ from typing import Any
 import click
 from ruamel.yaml import YAML
 
-from stages.core import files
-from stages.core.device import ComputeParams, prepare
-from stages.core.errors import ParameterError, TextError
+from stages.core.errors import TextError
+from stages.core.files import sha256, write_text
 from stages.core.logs import log, start_log
 from stages.core.options import (
     StageCommand,
@@ -21,98 +20,97 @@ from stages.core.options import (
     tokens_option,
 )
 from stages.core.params import read_section
+from stages.core.prediction_file import read_predictions
 from stages.core.text_files import read_text
-from stages.evaluate.predictions import predict
-from stages.models.model_folder import load
-from stages.report.page import Material, attend, card, page, pictures, read_table
+from stages.metrics.memorization import TrainingText
 from stages.report.params import ReportParams
-from stages.report.samples import marked, split_samples
+from stages.report.report_page import ReportData, draw_figures, read_tsv, render_model_card, render_report
+from stages.report.sample_overlap import mark_overlap, split_samples
 from stages.tokenizers.char import CharTokenizer
-from stages.tokenizers.token_files import load_tokens, on_device
+from stages.tokenizers.registry import load_tokenizer
+from stages.tokenizers.token_files import TRAIN, VAL, load_tokens
 
 
 @click.command(name="report", cls=StageCommand)
 @params_option
-@file_option("--about", "about", "data/raw/corpus.json", "What is known of the text.")
+@file_option("--provenance", "provenance_path", "data/raw/corpus.json", "Where the text came from.")
 @tokens_option
 @model_option
-@file_option("--metrics", "metrics", "reports/metrics.json", "The figures.")
-@file_option("--curve", "curve", "reports/train.tsv", "The learning curve.")
-@file_option("--by-position", "by_position", "reports/loss_by_position.tsv", "The loss at each position.")
-@file_option("--calibration", "calibration", "reports/calibration.tsv", "Confidence beside accuracy.")
-@file_option("--samples", "samples", "reports/samples.txt", "What the model wrote.")
-@output_file_option("--page", "page_path", "reports/report.html", "The file for the page.")
+@file_option("--metrics", "metrics_path", "reports/metrics.json", "The metrics.")
+@file_option("--curve", "curve_path", "reports/train.tsv", "The learning curve.")
+@file_option("--by-position", "by_position_path", "reports/loss_by_position.tsv", "The loss at each position.")
+@file_option("--calibration", "calibration_path", "reports/calibration.tsv", "Confidence and accuracy.")
+@file_option("--predictions", "predictions_path", "reports/predictions.safetensors", "The predictions.")
+@file_option("--samples", "samples_path", "reports/samples.txt", "The samples.")
+@output_file_option("--page", "page_path", "reports/report.html", "The file for the report.")
 @output_file_option("--card", "card_path", "reports/model_card.md", "The file for the model card.")
-@output_folder_option("--images", "images", "reports/images", "The folder for the pictures as files.")
+@output_folder_option("--images", "images_folder", "reports/images", "The folder for the figures.")
 def command(
     params_path: Path,
-    about: Path,
-    tokens: Path,
+    provenance_path: Path,
+    tokens_folder: Path,
     model_folder: Path,
-    samples: Path,
+    metrics_path: Path,
+    curve_path: Path,
+    by_position_path: Path,
+    calibration_path: Path,
+    predictions_path: Path,
+    samples_path: Path,
     page_path: Path,
     card_path: Path,
-    images: Path,
-    **tables: Path,
+    images_folder: Path,
 ) -> None:
-    """Show what the model learned, where it fails and whether it copies: a page, a model card, pictures.
+    """Write an HTML report: losses, learning curve, calibration, difficult text, attention, samples and copied text.
+
+    A model card and the figures as files are written too.
 
     Example: folio report --page reports/report.html
     """
     start_log("report")
     params = read_section(params_path, "report", ReportParams)
-    saved = load(model_folder)
-    train, val = load_tokens(tokens, saved.tokenizer)
-    device = prepare(read_section(params_path, "compute", ComputeParams))
-    saved.model.to(device)
-    val = on_device(val, device)
-    try:
-        attention, attended = attend(saved.model, saved.tokenizer, val, params.prompt)
-    except TextError as error:
-        raise ParameterError(f"{params_path}: report.prompt is {params.prompt!r}: {error}") from None
-    metrics = read_json(tables["metrics"])
+    tokenizer = load_tokenizer(model_folder / "tokenizer.json")
+    train_ids, _ = load_tokens(tokens_folder, tokenizer)
+    metrics = read_json(metrics_path)
     if "val_loss" not in metrics:
-        raise TextError(f"{tables['metrics']} has no val_loss; `dvc repro -f evaluate` makes it again")
-    document = {name: dict(section) for name, section in YAML(typ="safe").load(params_path).items()}
-    it = Material(
-        about=read_json(about),
-        params=document | {"model": saved.model.params.model_dump()},  # what it is, whatever the file says by now
+        raise TextError(f"{metrics_path} has no val_loss; `dvc repro -f evaluate` writes it again")
+    model_config = read_json(model_folder / "config.json")
+    all_params = {name: dict(section) for name, section in YAML(typ="safe").load(params_path).items()}
+    samples = split_samples(read_text(samples_path, "`dvc repro sample` writes it"))
+    files = {"weights": model_folder / "model.safetensors"} | {name: tokens_folder / name for name in (TRAIN, VAL)}
+    data = ReportData(
+        provenance=read_json(provenance_path),
+        params=all_params | {"model": model_config["model"]},  # the trained model, even if params.yaml has changed
         metrics=metrics,
-        curve=read_table(tables["curve"]),
-        by_position=read_table(tables["by_position"]),
-        calibration=read_table(tables["calibration"]),
-        environment=saved.training.get("environment", {}),
-        hashes={
-            "the weights": files.sha256(model_folder / "model.safetensors"),
-            "the tokens": files.sha256(tokens / "tokens.safetensors"),
-        },
-        seen=predict(saved.model, val, params.statistics),
-        samples=marked(split_samples(read_text(samples, "`dvc repro sample` makes it")), train, saved.tokenizer),
-        attention=attention,
-        attended=attended,
-        unit=saved.tokenizer.unit,
-        vocabulary=f"{len(saved.tokenizer)} {saved.tokenizer.unit}s (kind {saved.tokenizer.kind})",
-        unknown=isinstance(saved.tokenizer, CharTokenizer) and saved.tokenizer.unknown,
+        curve=read_tsv(curve_path),
+        by_position=read_tsv(by_position_path),
+        calibration=read_tsv(calibration_path),
+        environment=model_config["training"].get("environment", {}),
+        digests={name: sha256(path) for name, path in files.items()},
+        predictions=read_predictions(predictions_path),
+        samples=mark_overlap(samples, TrainingText(train_ids, tokenizer)),
+        unit=tokenizer.unit,
+        vocabulary=f"{len(tokenizer)} {tokenizer.unit}s (kind {tokenizer.kind})",
+        has_unknown=isinstance(tokenizer, CharTokenizer) and tokenizer.has_unknown,
     )
-    drawn = pictures(it)
-    for name, (svg, _) in drawn.items():
-        files.write_text(images / f"{name}.svg", svg)
-    files.write_text(card_path, card(it))
-    files.write_text(page_path, page(it, drawn, params, saved.tokenizer))
-    log.info("%s shows what the model learned, %s says it in short", page_path, card_path)
+    pictures = draw_figures(data, tokenizer)
+    for name, picture in pictures.items():
+        write_text(images_folder / f"{name}.svg", picture.svg)
+    write_text(card_path, render_model_card(data))
+    write_text(page_path, render_report(data, pictures, tokenizer, params.highlighted_tokens))
+    log.info("wrote the report to %s and the model card to %s", page_path, card_path)
     log.info("next: open %s in a browser", page_path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what a stage before wrote.
+    """Return the content of a JSON file that another stage wrote.
 
     Raises:
-        TextError: where it is not there or no JSON.
+        TextError: if it is missing or not JSON.
     """
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise TextError(f"{path} does not exist; `dvc repro` makes it") from None
+        raise TextError(f"{path} does not exist; `dvc repro` writes it") from None
     except ValueError as error:
-        raise TextError(f"{path} is not JSON ({error}); `dvc repro -f` makes it again") from None
+        raise TextError(f"{path} is not JSON ({error}); `dvc repro -f` writes it again") from None
     return document

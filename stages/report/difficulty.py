@@ -1,7 +1,8 @@
-"""Which characters, or tokens of another kind, a model finds hard, and after which others."""
+"""Which tokens are hard and easy to predict, and after which others."""
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,47 +10,50 @@ from numpy.typing import NDArray
 
 from stages.tokenizers.base import Tokenizer
 
-CONTEXT = 3  # tokens before the one that is predicted
-SHOWN = 8
-COMMON = 2000  # one of so many characters, at least, must be of a kind for its mean to say something
+CONTEXT_LENGTH = 3
+ROWS_SHOWN = 8
+MIN_FREQUENCY = 1 / 2000  # a mean over fewer occurrences says little
+
+Ids = NDArray[np.integer[Any]]
+Bits = NDArray[np.floating[Any]]
 
 
-def of_tokens(ids: NDArray[np.int64], bits: NDArray[np.float64], tokenizer: Tokenizer) -> pd.DataFrame:
-    """Give, for each token that is common enough, how often it came and its mean bits, hardest first."""
-    return _means(ids, bits, lambda each: visible(tokenizer.shown(each)), tokenizer.unit)
+def bits_by_token(ids: Ids, bits: Bits, tokenizer: Tokenizer) -> pd.DataFrame:
+    """Return, for each frequent token, how often it occurs and its mean bits, hardest first."""
+    return _mean_bits(ids, bits, lambda token_id: visible(tokenizer.display(token_id)), tokenizer.unit)
 
 
-def of_contexts(ids: NDArray[np.int64], bits: NDArray[np.float64], tokenizer: Tokenizer) -> pd.DataFrame:
-    """Give the same by the CONTEXT tokens before the one that is predicted."""
-    if len(ids) <= CONTEXT:
-        return _means(ids[:0], bits[:0], str, "after")
-    size = len(tokenizer)  # below 2^21: three of them fit 63 bits
-    key = np.zeros(len(ids) - CONTEXT, np.int64)
-    for back in range(CONTEXT):
-        key = key * size + ids[back : len(ids) - CONTEXT + back]
+def bits_by_context(ids: Ids, bits: Bits, tokenizer: Tokenizer) -> pd.DataFrame:
+    """Return the same for the CONTEXT_LENGTH tokens before the predicted one."""
+    if len(ids) <= CONTEXT_LENGTH:
+        return _mean_bits(ids[:0], bits[:0], str, "after")
+    vocab_size = len(tokenizer)  # below 2^21, so that three ids fit 63 bits
+    keys = np.zeros(len(ids) - CONTEXT_LENGTH, np.int64)
+    for back in range(CONTEXT_LENGTH):
+        keys = keys * vocab_size + ids[back : len(ids) - CONTEXT_LENGTH + back]
 
-    def name(each: int) -> str:
-        digits = [each // size ** (CONTEXT - 1 - place) % size for place in range(CONTEXT)]
-        return visible(tokenizer.decode(digits))
+    def name(key: int) -> str:
+        context = [key // vocab_size ** (CONTEXT_LENGTH - 1 - index) % vocab_size for index in range(CONTEXT_LENGTH)]
+        return visible(tokenizer.decode(context))
 
-    return _means(key, bits[CONTEXT:], name, "after")
-
-
-def _means(keys: NDArray[np.int64], bits: NDArray[np.float64], name: Callable[[int], str], label: str) -> pd.DataFrame:
-    grouped = pd.DataFrame({"key": keys, "bits": bits}).groupby("key", as_index=False)
-    table = grouped.agg(times=("bits", "size"), bits=("bits", "mean"))
-    common = table.query("times >= @least", local_dict={"least": max(2, math.ceil(len(keys) / COMMON))})
-    common = common.sort_values("bits", ascending=False)
-    names = [name(int(key)) for key in common["key"]]
-    return pd.DataFrame({label: names, "times": common["times"].to_numpy(), "bits": common["bits"].to_numpy()})
+    return _mean_bits(keys, bits[CONTEXT_LENGTH:], name, "after")
 
 
-def ends(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give the first rows of a table and, last one first, its last, at most SHOWN of each and none in both."""
-    count = min(SHOWN, len(table) // 2)
+def hardest_and_easiest(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the first rows of a table and its last ones in reverse order, at most ROWS_SHOWN and without overlap."""
+    count = min(ROWS_SHOWN, len(table) // 2)
     return table.head(count), table.tail(count).iloc[::-1]
 
 
 def visible(text: str) -> str:
-    """Show spaces, line ends and tabs as signs."""
+    """Return text with spaces, line breaks and tabs as visible characters."""
     return text.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+
+
+def _mean_bits(keys: Ids, bits: Bits, name: Callable[[int], str], label: str) -> pd.DataFrame:
+    groups = pd.DataFrame({"key": keys, "bits": bits}).groupby("key", as_index=False)
+    table = groups.agg(times=("bits", "size"), bits=("bits", "mean"))
+    min_times = max(2, math.ceil(len(keys) * MIN_FREQUENCY))
+    table = table[table["times"] >= min_times].sort_values("bits", ascending=False)
+    names = [name(int(key)) for key in table["key"]]
+    return pd.DataFrame({label: names, "times": table["times"].to_numpy(), "bits": table["bits"].to_numpy()})

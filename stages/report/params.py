@@ -1,4 +1,7 @@
-"""`report:`, what the page shows of a model."""
+"""Section `report`: what the report shows."""
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -6,8 +9,12 @@ from stages.core.params import Section
 
 
 class ReportParams(Section):
-    """The text whose attention is drawn, and how much validation text is coloured and counted."""
+    """How much text the report shows."""
 
-    prompt: str | None = Field(min_length=1, max_length=32)
-    characters: int = Field(ge=1, le=5000)
-    statistics: int = Field(ge=1)
+    highlighted_tokens: int = Field(default=1200, ge=1, le=5000)
+
+    replaced_keys: ClassVar[Mapping[str, str]] = {
+        "prompt": "is now evaluate.attention_prompt; move it",
+        "characters": "is now report.highlighted_tokens; rename it",
+        "statistics": "is now evaluate.prediction_tokens; move it",
+    }

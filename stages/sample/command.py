@@ -1,4 +1,4 @@
-"""sample: what the model writes."""
+"""The sample stage: generate text with the trained model."""
 
 import json
 import sys
@@ -10,118 +10,123 @@ import click
 import torch
 from click.core import ParameterSource
 
-from stages.core import files
-from stages.core.device import ComputeParams, prepare
+from stages.core.device import ComputeParams, prepare_device
+from stages.core.files import write_text
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, model_option, output_file_option, params_option
 from stages.core.params import check_section, read_section
 from stages.core.text_files import read_text
-from stages.generation.prompts import known_text, unknown_option
-from stages.generation.sampling import Choice
-from stages.generation.text_model import Writer
-from stages.models.model_folder import load
-from stages.sample.interactive import talk
+from stages.generation.prompts import replace_unknown, unknown_option
+from stages.generation.sampling import SamplingParams
+from stages.generation.text_model import Sample, TextModel
+from stages.models.model_folder import load_model
+from stages.sample.interactive import run_interactive
 from stages.sample.params import SampleParams
 
-FEW = 8  # samples side by side
+MIN_PARALLEL_SAMPLES = 8  # fewer samples run faster on one thread
 
 
 @click.command(name="sample", cls=StageCommand)
 @params_option
 @model_option
-@output_file_option("--output", "output", None, "The file for the samples; without it they go to the terminal.")
-@click.option("--prompt", help="What to go on from, instead of sample.prompt.")
+@output_file_option("--output", "output", None, "The file for the samples; by default they are printed.")
+@click.option("--prompt", help="The text to continue; overrides sample.prompt.")
 @click.option(
     "--prompt-file",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="A file with what to go on from; - for standard input.",
+    help="A file with the text to continue; - for standard input.",
 )
-@click.option("--count", type=int, help="How many samples, instead of sample.count.")
-@click.option("--length", type=int, help="Tokens (characters, by default) a sample, instead of sample.length.")
-@click.option("--temperature", type=float, help="0: the likeliest token; 1: as the model believes; above: wilder.")
-@click.option("--top-k", type=int, help="Draw among so many of the likeliest tokens; 0: among all.")
-@click.option("--top-p", type=float, help="Draw among the likeliest that hold this much probability together.")
-@click.option("--min-p", type=float, help="Draw among those at least this part as likely as the likeliest.")
-@click.option("--stop", multiple=True, help="A text to stop before; may be given again.")
-@click.option("--seed", type=int, help="Of the first sample; the next ones count on.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Instead of compute.device.")
+@click.option("--num-samples", type=int, help="The number of samples; overrides sample.num_samples.")
+@click.option("--max-new-tokens", type=int, help="The tokens (by default characters) to generate per sample.")
+@click.option("--temperature", type=float, help="0: the most likely token; 1: as predicted; higher: more random.")
+@click.option("--top-k", type=int, help="Sample from this many of the most likely tokens; 0: all.")
+@click.option("--top-p", type=float, help="Sample from the most likely tokens with this total probability.")
+@click.option("--min-p", type=float, help="Sample from tokens with at least this share of the highest probability.")
+@click.option("--stop", multiple=True, help="End a sample before this text; can be repeated.")
+@click.option("--seed", type=int, help="The seed of the first sample; the others use the following numbers.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Overrides compute.device.")
 @unknown_option
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON a sample, with seed, log-probability and bits.")
-@click.option("--interactive", is_flag=True, help="Ask for prompts, one after another; Ctrl-C ends a sample.")
+@click.option("--json", "as_json", is_flag=True, help="Print each sample as a line of JSON with its log-probability.")
+@click.option("--interactive", is_flag=True, help="Ask for prompts in a loop; Ctrl-C ends a sample.")
 def command(
     params_path: Path,
     model_folder: Path,
     output: Path | None,
     prompt_file: Path | None,
     device: str | None,
-    unknown: Any,  # noqa: ANN401 - one of `Unknown`, as click checked
+    unknown: Any,  # noqa: ANN401 - an UnknownPolicy, as checked by Click
     as_json: bool,
     interactive: bool,
-    **changes: Any,  # noqa: ANN401 - options named like keys of `sample:`
+    **overrides: Any,  # noqa: ANN401 - options named like keys of `sample:`
 ) -> None:
-    """Let the model write: to the terminal, as it is made, or to the file that --output names.
+    """Generate text: on the terminal, as it is generated, or to the file given by --output.
 
-    What no option says comes from `sample:` in params.yaml, or, with no such file, from Folio's own defaults.
+    Options override `sample:` in params.yaml. Without a params.yaml the defaults apply.
 
-    Example: folio sample --prompt "ROMEO:" --length 300 --stop "JULIET:"
+    Example: folio sample --prompt "ROMEO:" --max-new-tokens 300 --stop "JULIET:"
     """
     start_log("sample")
     if prompt_file is not None:
-        changes["prompt"] = read_prompt(prompt_file, changes["prompt"])
-    compute, params = _read_params(params_path, device, changes)
-    saved = load(model_folder)
-    where = prepare(compute)
-    if params.count < FEW or interactive or sys.stdout.isatty():
-        torch.set_num_threads(1)  # so little work is not worth sharing: a second thread would only be waited for
-    writer = Writer(saved, where)
-    choice = Choice(params.temperature, params.top_k, params.top_p, params.min_p)
+        overrides["prompt"] = read_prompt(prompt_file, overrides["prompt"])
+    compute, params = _read_params(params_path, device, overrides)
+    trained = load_model(model_folder)
+    torch_device = prepare_device(compute)
+    if params.num_samples < MIN_PARALLEL_SAMPLES or interactive or sys.stdout.isatty():
+        torch.set_num_threads(1)
+    text_model = TextModel(trained, torch_device)
+    sampling = SamplingParams(params.temperature, params.top_k, params.top_p, params.min_p)
     if interactive:
-        talk(writer, params, choice, unknown)
+        run_interactive(text_model, params, sampling, unknown)
         return
-    prompt = known_text(params.prompt, writer.tokenizer, unknown)
-    seeds = [params.seed + index for index in range(params.count)]
+    prompt = replace_unknown(params.prompt, text_model.tokenizer, unknown)
+    seeds = [params.seed + index for index in range(params.num_samples)]
     if output is None and not as_json and sys.stdout.isatty():
         for seed in seeds:
             click.echo(prompt, nl=False)
-            for piece in writer.stream(prompt, params.length, choice, seed, params.stop):
+            for piece in text_model.stream(prompt, params.max_new_tokens, sampling, seed, params.stop):
                 click.echo(piece, nl=False)
             click.echo("\n" if seed != seeds[-1] else "")
         return
-    samples = writer.write(prompt, params.length, choice, seeds, params.stop)
-    texts = [sample.text for sample in samples]
-    if as_json:
-        shown = "\n".join(json.dumps(asdict(sample)) for sample in samples)
-    elif output:
-        shown = "\n".join(f"--- sample {number} ---\n{text}" for number, text in enumerate(texts, 1))
-    else:
-        shown = "\n\n".join(texts)
+    samples = text_model.generate_samples(prompt, params.max_new_tokens, sampling, seeds, params.stop)
     if output is None:
-        click.echo(shown)
-    else:
-        files.write_text(output, shown + "\n")
-        log.info("%s holds %d samples of %d %ss", output, params.count, params.length, writer.tokenizer.unit)
-        log.info("next: folio report, folio sample --interactive")
+        click.echo(format_json_lines(samples) if as_json else "\n\n".join(sample.text for sample in samples))
+        return
+    write_text(output, (format_json_lines(samples) if as_json else format_samples(samples)) + "\n")
+    unit = text_model.tokenizer.unit
+    log.info("%s: %d samples of up to %d %ss", output, params.num_samples, params.max_new_tokens, unit)
+    log.info("next: folio report, folio sample --interactive")
 
 
-def read_prompt(path: Path, other: str | None) -> str:
-    """Read the prompt from a file, or from standard input (-)."""
-    if other is not None:
-        raise click.UsageError("--prompt and --prompt-file are both given; give one")
+def format_json_lines(samples: list[Sample]) -> str:
+    """Return the samples as lines of JSON."""
+    return "\n".join(json.dumps(asdict(sample)) for sample in samples)
+
+
+def format_samples(samples: list[Sample]) -> str:
+    """Return the samples as text, each with a numbered heading."""
+    return "\n".join(f"--- sample {number} ---\n{sample.text}" for number, sample in enumerate(samples, 1))
+
+
+def read_prompt(path: Path, prompt: str | None) -> str:
+    """Return the prompt in a file, or on standard input if the path is -.
+
+    Raises:
+        UsageError: if `prompt`, the value of --prompt, is set too.
+    """
+    if prompt is not None:
+        raise click.UsageError("--prompt and --prompt-file cannot be used together")
     return sys.stdin.read() if str(path) == "-" else read_text(path)
 
 
-def _read_params(path: Path, device: str | None, changes: dict[str, Any]) -> tuple[ComputeParams, SampleParams]:
+def _read_params(path: Path, device: str | None, overrides: dict[str, Any]) -> tuple[ComputeParams, SampleParams]:
     source = click.get_current_context().get_parameter_source("params_path")
     if path.exists() or source != ParameterSource.DEFAULT:
         compute = read_section(path, "compute", ComputeParams)
         params = read_section(path, "sample", SampleParams)
     else:
-        compute = ComputeParams(device="auto", threads=0, precision="auto", deterministic=True)
-        params = SampleParams(
-            prompt="\n", count=1, length=500, temperature=0.8, top_k=0, top_p=1.0, min_p=0.0, stop=[], seed=1337
-        )
-    given = {key: value for key, value in changes.items() if value is not None and value != ()}
-    if "stop" in given:
-        given["stop"] = list(given["stop"])
+        compute, params = ComputeParams(), SampleParams(num_samples=1)
+    changes = {key: value for key, value in overrides.items() if value is not None and value != ()}
+    if "stop" in changes:
+        changes["stop"] = list(changes["stop"])
     compute = compute.model_copy(update={"device": device or compute.device})
-    return compute, check_section(params.model_dump() | given, SampleParams, "sample")
+    return compute, check_section(params.model_dump() | changes, SampleParams, "sample")

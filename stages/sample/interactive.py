@@ -1,26 +1,28 @@
-"""A loop at the terminal: a prompt, what the model makes of it, and again."""
+"""An interactive loop that asks for prompts and generates text."""
 
-import readline  # noqa: F401 - gives `input` its history and editing
+import readline  # noqa: F401 - gives `input` history and line editing
 
 import click
 
 from stages.core.errors import TextError
-from stages.generation.prompts import Unknown, known_text
-from stages.generation.sampling import Choice
-from stages.generation.text_model import Writer
+from stages.generation.prompts import UnknownPolicy, replace_unknown
+from stages.generation.sampling import SamplingParams
+from stages.generation.text_model import TextModel
 from stages.sample.params import SampleParams
 
 
-def talk(writer: Writer, params: SampleParams, choice: Choice, unknown: Unknown) -> None:
-    """Ask for prompts until the end of input (Ctrl-D); Ctrl-C ends a sample, not the loop.
+def run_interactive(
+    text_model: TextModel, params: SampleParams, sampling: SamplingParams, unknown: UnknownPolicy
+) -> None:
+    """Ask for prompts until the end of input (Ctrl-D); Ctrl-C ends the current sample.
 
-    Each sample takes the next seed. An empty line goes on from what stands there so far.
+    Each sample uses the next seed. An empty line continues the text so far.
     """
-    click.echo("A prompt, then Enter; an empty line goes on. Ctrl-C ends a sample, Ctrl-D the program.", err=True)
+    click.echo("Enter a prompt; an empty line continues the text. Ctrl-C ends a sample, Ctrl-D exits.", err=True)
     text, seed = params.prompt, params.seed
     while True:
         try:
-            given = input("> ")
+            prompt = input("> ")
         except KeyboardInterrupt:
             click.echo()
             continue
@@ -28,9 +30,9 @@ def talk(writer: Writer, params: SampleParams, choice: Choice, unknown: Unknown)
             click.echo()
             return
         try:
-            text = known_text(given, writer.tokenizer, unknown) if given else text
+            text = replace_unknown(prompt, text_model.tokenizer, unknown) if prompt else text
             click.echo(text, nl=False)
-            for piece in writer.stream(text, params.length, choice, seed, params.stop):
+            for piece in text_model.stream(text, params.max_new_tokens, sampling, seed, params.stop):
                 text += piece
                 click.echo(piece, nl=False)
         except TextError as error:

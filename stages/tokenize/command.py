@@ -1,42 +1,39 @@
-"""tokenize: a text into tensors of ids and a vocabulary.
+"""The tokenize stage: convert a text to token files and a tokenizer."""
 
-Not called `tokenize.py`: run as a script beside it, the standard library's module of that name would be shadowed.
-"""
-
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 from pathlib import Path
 
 import click
 
 from stages.core.documents import read_documents
 from stages.core.errors import ParameterError
-from stages.core.logs import log, progress_bar, start_log, watched
+from stages.core.logs import log, progress_bar, start_log, track_progress
 from stages.core.options import StageCommand, corpus_option, output_folder_option, params_option
 from stages.core.params import read_section
-from stages.core.text_files import DOWNLOAD, read_pieces
+from stages.core.text_files import HOW_TO_DOWNLOAD, read_chunks
 from stages.tokenize.params import TokenizeParams
-from stages.tokenize.splitting import Span, divide, within
-from stages.tokenize.token_writer import write_tokens
-from stages.tokenizers.base import Ids, Tokenizer
+from stages.tokenize.splitting import Span, read_spans, split_sources
+from stages.tokenizers.base import TokenIds, Tokenizer
 from stages.tokenizers.bpe import BpeTokenizer
 from stages.tokenizers.byte import ByteTokenizer
 from stages.tokenizers.char import CharTokenizer
 from stages.tokenizers.registry import load_tokenizer
+from stages.tokenizers.token_files import TRAIN, VAL, TokenSource, write_metadata, write_tokens
 
-LEARNED = 50_000_000  # characters of the training part that a bpe vocabulary is learned from
+MAX_BPE_CHARACTERS = 50_000_000  # of the training part, to learn BPE merges from
 
 
 @click.command(name="tokenize", cls=StageCommand)
 @params_option
 @corpus_option
-@output_folder_option("--tokens", "tokens", "data/tokens", "The folder for the tensors and the vocabulary.")
-def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
-    """Turn the text into tensors of ids and a vocabulary: of characters, of bytes, or of pieces of words.
+@output_folder_option("--tokens", "tokens_folder", "data/tokens", "The folder for the token files and the tokenizer.")
+def command(params_path: Path, corpus_path: Path, tokens_folder: Path) -> None:
+    """Convert the text to tokens: characters, bytes or byte pairs (BPE).
 
-    Characters are those of the whole text, sorted by code point; pieces of words are learned from the part that trains.
-    The last part of the text, or of each of its sources, validates, from the beginning of a document on where there are
-    several. The text is read three times or four, in pieces: its size does not matter.
+    A character vocabulary is that of the whole text, sorted by code point; BPE merges are learned from the training
+    part. The last part of each source, beginning at a document, is for validation. The text is read in chunks, three or
+    four times, so it may be larger than memory.
 
     Example: folio tokenize --corpus data/raw/corpus.txt --tokens data/tokens
     """
@@ -46,54 +43,56 @@ def command(params_path: Path, corpus_path: Path, tokens: Path) -> None:
     with progress_bar() as progress:
         task = progress.add_task("tokenize", total=(4 if params.kind == "bpe" else 3) * size, note="")
 
-        def pieces() -> Iterator[str]:
-            return watched(read_pieces(corpus_path, DOWNLOAD), lambda piece: progress.advance(task, len(piece)))
+        def chunks() -> Iterator[str]:
+            reader = read_chunks(corpus_path, HOW_TO_DOWNLOAD)
+            return track_progress(reader, lambda chunk: progress.advance(task, len(chunk)))
 
-        tokenizer, count = first_pass(pieces(), params)
-        train, val = divide(read_documents(corpus_path), count, params.val_fraction, corpus_path)
+        tokenizer, length = scan_text(chunks(), params)
+        train, val = split_sources(read_documents(corpus_path), length, params.val_fraction, corpus_path)
         if tokenizer is None:
-            learned = chain.from_iterable(text for _, text in within(pieces(), train))
-            length = sum(span.end - span.start for span in train)
-            tokenizer = BpeTokenizer.of_pieces(spread(learned, length), params.vocabulary_size)
-        first, last = (encoded(within(pieces(), spans), tokenizer) for spans in (train, val))
-        counts = write_tokens(tokens, first, last, tokenizer)
-    tokenizer.save(tokens / "tokenizer.json")
+            training_text = chain.from_iterable(read_spans(chunks(), train))
+            training_length = sum(span.end - span.start for span in train)
+            tokenizer = BpeTokenizer.from_chunks(subsample(training_text, training_length), params.vocab_size)
+        train_counts = write_tokens(tokens_folder / TRAIN, encode_spans(chunks(), train, tokenizer), tokenizer)
+        val_counts = write_tokens(tokens_folder / VAL, encode_spans(chunks(), val, tokenizer), tokenizer)
+    starts = [0, *accumulate(train_counts)]
+    sources = [TokenSource(start, span.weight) for start, span in zip(starts, train, strict=False)]
+    write_metadata(tokens_folder, tokenizer, sources)
+    tokenizer.save(tokens_folder / "tokenizer.json")
     log.info(
-        "%s: %d to train and %d to validate, vocabulary of %d %ss",
-        *(tokens, *counts, len(tokenizer), tokenizer.unit),
+        "%s: %d training and %d validation tokens, vocabulary of %d %ss",
+        *(tokens_folder, sum(train_counts), sum(val_counts), len(tokenizer), tokenizer.unit),
     )
     log.info("next: folio train")
 
 
-def first_pass(pieces: Iterable[str], params: TokenizeParams) -> tuple[Tokenizer | None, int]:
-    """Give the tokenizer, but for one that is learned from a part of the text, and count the characters.
+def scan_text(chunks: Iterable[str], params: TokenizeParams) -> tuple[Tokenizer | None, int]:
+    """Return the tokenizer, or None if it is to be learned from the training part, and the length of the text.
 
     Raises:
-        ParameterError: where `tokenize.vocabulary` is of another kind.
+        ParameterError: if `tokenize.tokenizer` names a tokenizer of another kind.
     """
-    tokenizer: Tokenizer | None
-    if params.vocabulary:
-        tokenizer, count = load_tokenizer(Path(params.vocabulary)), sum(map(len, pieces))
+    if params.tokenizer:
+        tokenizer = load_tokenizer(Path(params.tokenizer))
         if tokenizer.kind != params.kind:
             raise ParameterError(
-                f"tokenize.vocabulary, {params.vocabulary}, is of kind '{tokenizer.kind}', and tokenize.kind is "
-                f"'{params.kind}'; set tokenize.kind: {tokenizer.kind}"
+                f"tokenize.tokenizer is {params.tokenizer}, a tokenizer of kind '{tokenizer.kind}', but tokenize.kind "
+                f"is '{params.kind}'; set tokenize.kind: {tokenizer.kind}"
             )
-    elif params.kind == "char":
-        tokenizer, count = CharTokenizer.of_pieces(pieces, params.min_count)
-    else:
-        tokenizer, count = ByteTokenizer() if params.kind == "byte" else None, sum(map(len, pieces))
-    return tokenizer, count
+        return tokenizer, sum(map(len, chunks))
+    if params.kind == "char":
+        return CharTokenizer.from_chunks(chunks, params.min_count)
+    return ByteTokenizer() if params.kind == "byte" else None, sum(map(len, chunks))
 
 
-def spread(pieces: Iterable[str], count: int) -> Iterator[str]:
-    """Give a text of `count` characters, or, where it has more than LEARNED, that many from all over it."""
-    share = min(1.0, LEARNED / count)
-    for piece in pieces:
-        yield piece[: round(share * len(piece))]
+def subsample(chunks: Iterable[str], length: int) -> Iterator[str]:
+    """Yield a text of `length` characters, reduced to MAX_BPE_CHARACTERS by keeping the beginning of each chunk."""
+    share = min(1.0, MAX_BPE_CHARACTERS / length)
+    for chunk in chunks:
+        yield chunk[: round(share * len(chunk))]
 
 
-def encoded(spans: Iterable[tuple[Span, Iterable[str]]], tokenizer: Tokenizer) -> Iterator[tuple[Span, Iterator[Ids]]]:
-    """Give the ids of each span of a text."""
-    for span, text in spans:
-        yield span, tokenizer.encode_pieces(text, span.start)
+def encode_spans(chunks: Iterable[str], spans: Sequence[Span], tokenizer: Tokenizer) -> Iterator[Iterator[TokenIds]]:
+    """Yield the token ids of each span of a text, in chunks."""
+    for span, text in zip(spans, read_spans(chunks, spans), strict=True):
+        yield tokenizer.encode_chunks(text, span.start)

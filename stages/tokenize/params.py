@@ -1,6 +1,7 @@
-"""`tokenize:`, how text becomes ids."""
+"""Section `tokenize`: the kind of token and the training/validation split."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -8,10 +9,15 @@ from stages.core.params import Section
 
 
 class TokenizeParams(Section):
-    """What an id stands for, and how the text is divided."""
+    """What a token is, and how the text is split."""
 
-    kind: Literal["char", "byte", "bpe"]
-    vocabulary_size: int = Field(gt=256, le=65536)
-    min_count: int = Field(ge=0)
-    vocabulary: str | None
-    val_fraction: float = Field(gt=0.0, lt=1.0)
+    kind: Literal["char", "byte", "bpe"] = "char"
+    vocab_size: int = Field(default=512, gt=256, le=65536)
+    min_count: int = Field(default=0, ge=0)
+    tokenizer: str | None = None
+    val_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
+
+    replaced_keys: ClassVar[Mapping[str, str]] = {
+        "vocabulary_size": "is now tokenize.vocab_size; rename it",
+        "vocabulary": "is now tokenize.tokenizer; rename it",
+    }

@@ -1,4 +1,4 @@
-"""Which parts of a text train and which validate."""
+"""Split a text into a training and a validation part."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,92 +7,94 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core.documents import Documents
+from stages.core.documents import DocumentTable
 from stages.core.errors import TextError
 
 
 @dataclass(frozen=True)
 class Span:
-    """Characters `start` … `end` of a text, and how often training draws from them."""
+    """The characters `start` … `end` of a text, and how often training samples them."""
 
     start: int
     end: int
     weight: float = 1.0
 
 
-def divide(documents: Documents, count: int, val_fraction: float, path: Path) -> tuple[list[Span], list[Span]]:
-    """Give what trains and what validates of a text: of every source its first documents, and its last ones.
+def split_sources(
+    documents: DocumentTable, length: int, val_fraction: float, path: Path
+) -> tuple[list[Span], list[Span]]:
+    """Return the training and the validation spans of a text: the first and the last documents of every source.
 
     Args:
-        documents: what is known of them.
-        count: of the text's characters.
-        val_fraction: that validates, of each source; above 0 and below 1.
-        path: of the text, for the message.
+        documents: the document table of the text.
+        length: characters in the text.
+        val_fraction: share of each source that becomes validation text, above 0 and below 1.
+        path: of the text, for error messages.
 
     Raises:
-        TextError: where a part would hold fewer than two characters, so that nothing could be predicted.
+        TextError: if a part would have fewer than two characters, so that nothing could be predicted.
     """
     train, val = [], []
-    firsts = np.flatnonzero(np.diff(documents["source"], prepend=-1))
-    bounds = [*documents["start"][firsts].tolist(), count]
-    for index, first in enumerate(firsts.tolist()):
+    first_documents = np.flatnonzero(np.diff(documents["source"], prepend=-1))
+    bounds = [*documents["start"][first_documents].tolist(), length]
+    for index, first in enumerate(first_documents.tolist()):
         start, end = bounds[index : index + 2]
         weight = float(documents["weight"][first])
         starts = documents["start"][documents["source"] == documents["source"][first]]
-        name = f"source {index + 1} of {path}" if len(firsts) > 1 else str(path)
-        cut = start + cut_at(end - start, val_fraction, name, starts - start)
+        name = f"source {index + 1} of {path}" if len(first_documents) > 1 else str(path)
+        cut = start + split_point(end - start, val_fraction, name, starts - start)
         train.append(Span(start, cut, weight))
         val.append(Span(cut, end))
     return train, val
 
 
-def cut_at(count: int, val_fraction: float, name: str, starts: NDArray[np.int64] | None = None) -> int:
-    """Give how many of `count` characters train; the rest, about `val_fraction` of them, validates.
+def split_point(length: int, val_fraction: float, name: str, starts: NDArray[np.int64] | None = None) -> int:
+    """Return the number of characters of the training part.
 
-    Where there are several documents, the cut is where the nearest one begins, so that none is in both parts.
+    With several documents, the split is at the nearest beginning of a document, so that no document is in both parts.
 
     Args:
-        count: of characters.
-        val_fraction: above 0 and below 1.
-        name: of the text, for the message.
-        starts: the characters at which documents begin.
+        length: characters in the text.
+        val_fraction: share of validation text, above 0 and below 1.
+        name: of the text, for error messages.
+        starts: first character of each document.
 
     Raises:
-        TextError: where a part would hold fewer than two characters, so that nothing could be predicted.
+        TextError: if a part would have fewer than two characters.
     """
-    cut = int((1 - val_fraction) * count)
+    cut = int((1 - val_fraction) * length)
     if starts is not None and len(starts) > 1:
         inner = starts[1:]
         cut = int(inner[np.abs(inner - cut).argmin()])
-    if min(cut, count - cut) < 2:
+    if min(cut, length - cut) < 2:
         raise TextError(
-            f"{name} has {count} characters: divided at tokenize.val_fraction = {val_fraction}, {cut} train "
-            f"and {count - cut} validate, and both need 2 or more; give a longer text"
+            f"{name} has {length} characters: split at tokenize.val_fraction = {val_fraction}, {cut} are for training "
+            f"and {length - cut} for validation, and both parts need at least 2; use a longer text"
         )
     return cut
 
 
-def within(pieces: Iterable[str], spans: Sequence[Span]) -> Iterator[tuple[Span, Iterator[str]]]:
-    """Give the text of each span, in pieces, one span after the other: each is to be read before the next."""
-    reader = Reader(pieces)
+def read_spans(chunks: Iterable[str], spans: Sequence[Span]) -> Iterator[Iterator[str]]:
+    """Yield the text of each span in chunks; each must be consumed before the next one is requested."""
+    reader = TextReader(chunks)
     for span in spans:
-        for _ in reader.up_to(span.start):
+        for _ in reader.read_to(span.start):
             pass
-        yield span, reader.up_to(span.end)
+        yield reader.read_to(span.end)
 
 
-class Reader:
-    """Reads a text in pieces that end where they are asked to."""
+class TextReader:
+    """Read a text given in chunks up to requested positions."""
 
-    def __init__(self, pieces: Iterable[str]) -> None:
-        self.pieces, self.left, self.at = iter(pieces), "", 0
+    def __init__(self, chunks: Iterable[str]) -> None:
+        self.chunks, self.rest, self.position = iter(chunks), "", 0
 
-    def up_to(self, end: int) -> Iterator[str]:
-        """Give the text from where it stands to a character."""
-        while self.at < end:
-            piece = self.left or next(self.pieces, None)
-            if piece is None:
+    def read_to(self, end: int) -> Iterator[str]:
+        """Yield the text from the current position to character `end`."""
+        while self.position < end:
+            chunk = self.rest or next(self.chunks, None)
+            if chunk is None:
                 return
-            part, self.left = piece[: end - self.at], piece[end - self.at :]
-            self.at += len(part)
+            part, self.rest = chunk[: end - self.position], chunk[end - self.position :]
+            self.position += len(part)
             yield part

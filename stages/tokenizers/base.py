@@ -1,113 +1,120 @@
-"""What every tokenizer is: text to ids and back."""
+"""The interface of every tokenizer: text to token ids and back."""
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.core import files
+from stages.core.files import write_json
 
-Ids = NDArray[np.unsignedinteger[Any]]
-Points = NDArray[np.uint32]
+TokenIds = NDArray[np.unsignedinteger[Any]]
+CodePoints = NDArray[np.uint32]
 
 
 class Tokenizer(ABC):
-    """Text to ids and back; ids are 0 … V - 1, where V is its length."""
+    """Convert text to token ids 0 … V - 1 and back, where V is the length of the tokenizer.
+
+    Attributes:
+        kind: value of `tokenize.kind`.
+        unit: what a token is, in one word for messages.
+    """
 
     kind: ClassVar[str]
-    unit: ClassVar[str]  # what an id stands for, in a word
+    unit: ClassVar[str]
 
     @abstractmethod
     def __len__(self) -> int: ...
 
+    @classmethod
     @abstractmethod
-    def encode(self, text: str, start: int = 0) -> Ids:
-        """Give the ids of `text`, (T,), in the smallest unsigned type that holds the vocabulary.
+    def from_dict(cls, document: dict[str, Any]) -> Self:
+        """Return the tokenizer that `to_dict` described."""
 
-        `start` is the position of its first character in a longer text, for messages.
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that the tokenizer consists of, in JSON types."""
+
+    @abstractmethod
+    def encode(self, text: str, start: int = 0) -> TokenIds:
+        """Return the token ids of `text`, (N,), in the smallest unsigned type that holds the vocabulary.
+
+        Args:
+            text: the text to encode.
+            start: position of `text` in a longer text, for error messages.
 
         Raises:
-            TextError: where it cannot be said in this vocabulary.
+            TextError: if the text contains a character outside the vocabulary.
         """
 
     @abstractmethod
     def decode(self, ids: Any) -> str:  # noqa: ANN401 - any array or sequence of integers
-        """Give the text of `ids`; bytes that are no whole character show as �."""
+        """Return the text of `ids`; incomplete UTF-8 sequences become �."""
 
     @abstractmethod
-    def lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Give the characters and the bytes of UTF-8 that each id stands for, (V,) both.
+    def token_lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the number of characters and of UTF-8 bytes of each token, (V,) each.
 
-        A character in several tokens counts with the one that it begins in, so that sums over a text are those of the
-        text; but an unknown character counts as the three bytes of �, whatever it was.
+        A character that spans several tokens is counted with its first token, so that sums over a text are exact. An
+        unknown character counts as the three bytes of �.
         """
 
-    @abstractmethod
-    def document(self) -> dict[str, Any]:
-        """Give what it is made of, beside its kind, as JSON has it."""
+    def encode_chunks(self, chunks: Iterable[str], start: int = 0) -> Iterator[TokenIds]:
+        """Yield the token ids of a text given in chunks; the result does not depend on the chunks."""
+        for chunk in chunks:
+            yield self.encode(chunk, start)
+            start += len(chunk)
 
-    def encode_pieces(self, pieces: Iterable[str], start: int = 0) -> Iterator[Ids]:
-        """Give the ids of a text in pieces: those of the whole text, whatever the pieces; `start` as for `encode`."""
-        for piece in pieces:
-            yield self.encode(piece, start)
-            start += len(piece)
+    def code_points(self, ids: Any) -> CodePoints:  # noqa: ANN401 - any array or sequence of integers
+        """Return the Unicode code points of the text of `ids`, one per character."""
+        return text_code_points(self.decode(ids))
 
-    def points(self, ids: Any) -> Points:  # noqa: ANN401 - any array or sequence of integers
-        """Give the code points of the text of `ids`, one for each character."""
-        return code_points(self.decode(ids))
+    def stream_decoder(self, count: int) -> "StreamDecoder":
+        """Return a decoder for `count` texts that grow by one token at a time."""
+        return StreamDecoder(self, count)
 
-    def streams(self, count: int) -> "Streams":
-        """Give what decodes `count` texts side by side, one id of each at a time."""
-        return Streams(self, count)
+    def display(self, token_id: int) -> str:
+        """Return a token as text to show to a person."""
+        return self.decode([token_id])
 
-    def shown(self, index: int) -> str:
-        """Give what an id stands for, for people to look at."""
-        return self.decode([index])
-
-    def goes_on(self, index: int) -> bool:  # noqa: ARG002 - where every id is whole characters
-        """Say whether an id begins within a character."""
+    def is_continuation(self, token_id: int) -> bool:  # noqa: ARG002 - by default every token is whole characters
+        """Return whether a token begins inside a character."""
         return False
 
     def save(self, path: Path) -> None:
-        """Write a tokenizer.json."""
-        files.write_json(path, {"kind": self.kind} | self.document())
+        """Write the tokenizer to a tokenizer.json."""
+        write_json(path, {"kind": self.kind} | self.to_dict())
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
-        """Give the type of its ids."""
-        return smallest_dtype(len(self))
+        """Return the smallest unsigned type that holds the token ids."""
+        return np.min_scalar_type(max(0, len(self) - 1))
 
     @property
-    def sum(self) -> str:
-        """Give a sum of the vocabulary, by which tokens know whose they are."""
-        return hashlib.sha256(json.dumps([self.kind, self.document()]).encode()).hexdigest()
+    def fingerprint(self) -> str:
+        """Return a digest of the vocabulary, by which token files are matched to their tokenizer."""
+        return hashlib.sha256(json.dumps([self.kind, self.to_dict()]).encode()).hexdigest()
 
 
-class Streams:
-    """Decodes texts side by side as their ids come; here, where every id is whole characters."""
+class StreamDecoder:
+    """Decode several texts in parallel as their tokens arrive; here, every token is whole characters."""
 
     def __init__(self, tokenizer: Tokenizer, count: int) -> None:
         self.tokenizer, self.count = tokenizer, count
 
-    def feed(self, ids: Sequence[int]) -> list[str]:
-        """Give what the next id of each text adds to it; an unfinished character waits."""
-        return [self.tokenizer.shown(each) for each in ids]
+    def decode_next(self, ids: Sequence[int]) -> list[str]:
+        """Return what the next token of each text adds to it; an incomplete character is held back."""
+        return [self.tokenizer.display(token_id) for token_id in ids]
 
-    def end(self) -> list[str]:
-        """Give what was still waiting in each text."""
+    def flush(self) -> list[str]:
+        """Return what is held back in each text."""
         return [""] * self.count
 
 
-def code_points(text: str) -> Points:
-    """Give the numbers of the characters of a text, (N,)."""
+def text_code_points(text: str) -> CodePoints:
+    """Return the Unicode code points of `text`, (N,)."""
     return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")
-
-
-def smallest_dtype(count: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """Give the smallest unsigned type that holds the ids 0 … count - 1."""
-    return np.min_scalar_type(max(0, count - 1))

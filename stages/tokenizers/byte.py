@@ -1,4 +1,4 @@
-"""Bytes of UTF-8 as ids: a vocabulary that knows every text."""
+"""Byte-level tokenizer: the token ids are the bytes of UTF-8, so every text can be encoded."""
 
 import codecs
 from collections.abc import Sequence
@@ -7,72 +7,78 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.tokenizers.base import Ids, Streams, Tokenizer
+from stages.tokenizers.base import StreamDecoder, TokenIds, Tokenizer
 
 
 class ByteTokenizer(Tokenizer):
-    """One id per byte; `tokens` holds the bytes that each id stands for."""
+    """One token per byte.
+
+    Attributes:
+        token_bytes: the bytes of each token, by id.
+    """
 
     kind, unit = "byte", "byte"
 
     def __init__(self) -> None:
-        self.tokens = [bytes([each]) for each in range(256)]
+        self.token_bytes = [bytes([byte]) for byte in range(256)]
 
     @classmethod
-    def of_document(cls, document: dict[str, Any]) -> Self:  # noqa: ARG003 - there is nothing to say
-        """Make it of what a tokenizer.json holds."""
+    def from_dict(cls, document: dict[str, Any]) -> Self:  # noqa: ARG003 - a byte tokenizer has no content
+        """See `Tokenizer`."""
         return cls()
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """See `Tokenizer`."""
         return {}
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.token_bytes)
 
-    def encode(self, text: str, start: int = 0) -> Ids:  # noqa: ARG002 - no text is refused
+    def encode(self, text: str, start: int = 0) -> TokenIds:  # noqa: ARG002 - every text can be encoded
         """See `Tokenizer`."""
         return np.frombuffer(text.encode(), dtype=np.uint8)
 
     def decode(self, ids: Any) -> str:  # noqa: ANN401 - any array or sequence of integers
         """See `Tokenizer`."""
-        return b"".join([self.tokens[each] for each in np.asarray(ids).tolist()]).decode(errors="replace")
+        return b"".join([self.token_bytes[token_id] for token_id in np.asarray(ids).tolist()]).decode(errors="replace")
 
-    def lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def token_lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """See `Tokenizer`."""
-        begun = [sum(not goes_on(each) for each in token) for token in self.tokens]
-        return np.array(begun, np.int64), np.array([len(token) for token in self.tokens], np.int64)
+        characters = [sum(not is_continuation_byte(byte) for byte in token) for token in self.token_bytes]
+        return np.array(characters, np.int64), np.array([len(token) for token in self.token_bytes], np.int64)
 
-    def goes_on(self, index: int) -> bool:
+    def is_continuation(self, token_id: int) -> bool:
         """See `Tokenizer`."""
-        return goes_on(self.tokens[index][0])
+        return is_continuation_byte(self.token_bytes[token_id][0])
 
-    def streams(self, count: int) -> Streams:
+    def stream_decoder(self, count: int) -> StreamDecoder:
         """See `Tokenizer`."""
-        return ByteStreams(self, count)
+        return ByteStreamDecoder(self, count)
 
-    def shown(self, index: int) -> str:
-        """See `Tokenizer`; bytes that are no whole characters in hexadecimal."""
-        return self.tokens[index].decode(errors="backslashreplace")
+    def display(self, token_id: int) -> str:
+        """See `Tokenizer`; incomplete characters are shown in hexadecimal."""
+        return self.token_bytes[token_id].decode(errors="backslashreplace")
 
 
-def goes_on(byte: int) -> bool:
-    """Say whether a byte of UTF-8 goes on with a character that another has begun: 0x80 … 0xBF do."""
+def is_continuation_byte(byte: int) -> bool:
+    """Return whether a byte of UTF-8 continues a character, which 0x80 … 0xBF do."""
     return byte & 0xC0 == 0x80
 
 
-class ByteStreams(Streams):
-    """Decodes texts side by side, of which an id may be less than a character."""
+class ByteStreamDecoder(StreamDecoder):
+    """Decode several texts in parallel whose tokens may be parts of characters."""
 
     def __init__(self, tokenizer: ByteTokenizer, count: int) -> None:
         super().__init__(tokenizer, count)
-        self.tokens = tokenizer.tokens
+        self.token_bytes = tokenizer.token_bytes
         self.decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in range(count)]
 
-    def feed(self, ids: Sequence[int]) -> list[str]:
-        """See `Streams`."""
-        return [each.decode(self.tokens[index]) for each, index in zip(self.decoders, ids, strict=True)]
+    def decode_next(self, ids: Sequence[int]) -> list[str]:
+        """See `StreamDecoder`."""
+        return [
+            decoder.decode(self.token_bytes[token_id]) for decoder, token_id in zip(self.decoders, ids, strict=True)
+        ]
 
-    def end(self) -> list[str]:
-        """See `Streams`."""
-        return [each.decode(b"", final=True) for each in self.decoders]
+    def flush(self) -> list[str]:
+        """See `StreamDecoder`."""
+        return [decoder.decode(b"", final=True) for decoder in self.decoders]

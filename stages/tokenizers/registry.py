@@ -1,4 +1,4 @@
-"""A tokenizer out of its file, whatever its kind."""
+"""The tokenizers by the name of their kind."""
 
 import json
 from pathlib import Path
@@ -9,21 +9,19 @@ from stages.tokenizers.bpe import BpeTokenizer
 from stages.tokenizers.byte import ByteTokenizer
 from stages.tokenizers.char import CharTokenizer
 
-KINDS: dict[str, type[CharTokenizer | ByteTokenizer | BpeTokenizer]] = {
-    each.kind: each for each in (CharTokenizer, ByteTokenizer, BpeTokenizer)
-}
+TOKENIZERS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in (CharTokenizer, ByteTokenizer, BpeTokenizer)}
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a tokenizer.json.
+    """Return the tokenizer that a tokenizer.json describes.
 
     Raises:
-        ModelError: where it is missing or holds something else, or its kind needs what is not installed.
+        ModelError: if the file is missing or not a tokenizer, or a library that it needs is not installed.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return KINDS[document["kind"]].of_document(document)
+        return TOKENIZERS[document["kind"]].from_dict(document)
     except FileNotFoundError:
-        raise ModelError(f"{path} does not exist; `dvc repro tokenize` makes it") from None
+        raise ModelError(f"{path} does not exist; `dvc repro tokenize` writes it") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is not a tokenizer ({error}); make it again") from None
+        raise ModelError(f"{path} is not a tokenizer ({error}); write it again with `dvc repro -f tokenize`") from None

@@ -1,87 +1,140 @@
-"""The ids of a text as torch maps them, in their small type."""
+"""The token files of a text: train.npy, val.npy and tokens.json, which says whose tokens they are."""
 
 import json
-import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from numpy.lib import format as npy_format
 
 from stages.core.errors import TextError
-from stages.tokenize.token_writer import FILE
-from stages.tokenizers.base import Tokenizer
+from stages.core.files import atomic_write, write_json
+from stages.tokenizers.base import TokenIds, Tokenizer
 
-
-def load_tokens(folder: Path, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
-    """Give the ids that train and those that validate, each (N,), in the smallest unsigned type, mapped, not read.
-
-    They are not to be written to.
-
-    Raises:
-        TextError: where the file is missing or damaged, or belongs to another vocabulary.
-    """
-    path = folder / FILE
-    try:
-        with safe_open(path, "np") as opened:
-            vocabulary = (opened.metadata() or {})["vocabulary"]
-            counts = [opened.get_slice(name).get_shape()[0] for name in ("train", "val")]
-    except FileNotFoundError:
-        raise TextError(f"{path} does not exist; `dvc repro tokenize` makes it") from None
-    except (SafetensorError, KeyError) as error:
-        raise TextError(f"{path} is damaged ({error}); `dvc repro -f tokenize` makes it again") from None
-    if vocabulary != tokenizer.sum:
-        raise TextError(
-            f"{path} was made with another vocabulary than this tokenizer's {len(tokenizer)} {tokenizer.unit}s: the "
-            f"tokens belong to another tokenizer; tokenize and train again"
-        )
-    train, val = torch.split(_mapped(path, sum(counts), tokenizer), counts)
-    return train, val
+TRAIN, VAL, META = "train.npy", "val.npy", "tokens.json"
+HOW_TO_TOKENIZE = "`dvc repro -f tokenize` writes it again"
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where in the training ids a source begins, and how often an id of it is drawn, beside the others'."""
+class TokenSource:
+    """A source of the training tokens.
+
+    Attributes:
+        start: index of its first token.
+        weight: how often training samples its tokens, relative to the other sources.
+    """
 
     start: int
     weight: float
 
 
-def load_sources(folder: Path) -> list[Source]:
-    """Give the sources of the training ids, from the first on; `load_tokens` has found the file whole."""
-    with safe_open(folder / FILE, "np") as opened:
-        return [Source(*each) for each in json.loads(opened.metadata()["sources"])]
+class TokenWriter:
+    """Write a token file whose length is not known in advance.
 
-
-def on_device(tokens: Tensor, device: torch.device) -> Tensor:
-    """Move ids to a device. But for CPUs, none can take parts of a tensor of unsigned numbers of two bytes or more."""
-    return (tokens if device.type == "cpu" or tokens.dtype == torch.uint8 else tokens.int()).to(device)
-
-
-def _mapped(path: Path, count: int, tokenizer: Tokenizer) -> Tensor:
-    """Map the data, which is `train` and then `val` (see `write_tokens`).
-
-    The library would map it so that it can be changed in memory, and then all of it counts towards what a process may
-    hold (RLIMIT_DATA, strict overcommit).
+    The header of the .npy format is padded so that it can be rewritten in place once the length is known.
     """
-    start = path.stat().st_size - count * tokenizer.dtype.itemsize
-    ids = np.memmap(path, tokenizer.dtype, mode="r", offset=start, shape=(count,))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(ids)
+
+    def __init__(self, file: BinaryIO, tokenizer: Tokenizer) -> None:
+        self.file, self.dtype, self.count = file, tokenizer.dtype, 0
+        self._write_header()
+
+    def write(self, ids: TokenIds) -> None:
+        """Append token ids, (N,)."""
+        self.file.write(np.ascontiguousarray(ids, dtype=self.dtype).data)
+        self.count += len(ids)
+
+    def finish(self) -> None:
+        """Write the final length into the header."""
+        self.file.seek(0)
+        self._write_header()
+
+    def _write_header(self) -> None:
+        header = {"descr": npy_format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.count,)}
+        npy_format.write_array_header_1_0(self.file, header)
 
 
-def check_length(train: Tensor, val: Tensor, block_size: int) -> None:
-    """Refuse a text that has no window of `block_size` tokens and one more, to predict.
+def write_tokens(path: Path, spans: Iterable[Iterable[TokenIds]], tokenizer: Tokenizer) -> list[int]:
+    """Write the tokens of consecutive spans of a text to a .npy file.
+
+    Returns:
+        the number of tokens in each span.
+    """
+    counts = []
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        writer = TokenWriter(file, tokenizer)
+        for chunks in spans:
+            before = writer.count
+            for ids in chunks:
+                writer.write(ids)
+            counts.append(writer.count - before)
+        writer.finish()
+    return counts
+
+
+def write_metadata(folder: Path, tokenizer: Tokenizer, sources: Iterable[TokenSource]) -> None:
+    """Write tokens.json: the fingerprint of the tokenizer and the sources of the training tokens."""
+    document = {"tokenizer": tokenizer.fingerprint, "sources": [asdict(source) for source in sources]}
+    write_json(folder / META, document)
+
+
+def load_tokens(folder: Path, tokenizer: Tokenizer) -> tuple[TokenIds, TokenIds]:
+    """Return the training and the validation tokens, (N,) each, memory-mapped and read-only.
 
     Raises:
-        TextError: naming the part that is too short.
+        TextError: if a file is missing or damaged, or belongs to another tokenizer.
+    """
+    if _read_metadata(folder)["tokenizer"] != tokenizer.fingerprint:
+        raise TextError(
+            f"{folder} holds tokens of another tokenizer than this one, with {len(tokenizer)} {tokenizer.unit}s; "
+            f"tokenize and train again"
+        )
+    return _map_tokens(folder / TRAIN, tokenizer), _map_tokens(folder / VAL, tokenizer)
+
+
+def load_sources(folder: Path) -> list[TokenSource]:
+    """Return the sources of the training tokens, in order.
+
+    Raises:
+        TextError: if the metadata is missing or damaged.
+    """
+    return [TokenSource(**source) for source in _read_metadata(folder)["sources"]]
+
+
+def check_length(train: TokenIds, val: TokenIds, block_size: int) -> None:
+    """Check that both parts hold a window of `block_size` tokens and the token that follows it.
+
+    Raises:
+        TextError: if a part is too short; the message names the largest block size that fits.
     """
     for name, part in (("training", train), ("validation", val)):
         if len(part) <= block_size:
             raise TextError(
-                f"the {name} part has {len(part)} tokens, model.block_size is {block_size}: a window and the "
-                f"token after it do not fit; set model.block_size to {len(part) - 1} or less, or take a longer text"
+                f"model.block_size is {block_size}, but the {name} part has only {len(part)} tokens; set it to "
+                f"{len(part) - 1} or less, or use a longer text"
             )
+
+
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    path = folder / META
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        [TokenSource(**source) for source in document["sources"]]
+    except FileNotFoundError:
+        raise TextError(f"{path} does not exist; `dvc repro tokenize` writes it") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise TextError(f"{path} is damaged ({error}); {HOW_TO_TOKENIZE}") from None
+    return document
+
+
+def _map_tokens(path: Path, tokenizer: Tokenizer) -> TokenIds:
+    try:
+        ids: TokenIds = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise TextError(f"{path} does not exist; `dvc repro tokenize` writes it") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise TextError(f"{path} is damaged ({error}); {HOW_TO_TOKENIZE}") from None
+    if ids.dtype != tokenizer.dtype or ids.ndim != 1 or path.stat().st_size != ids.offset + ids.nbytes:  # type: ignore[attr-defined]
+        raise TextError(f"{path} is damaged (unexpected type or size); {HOW_TO_TOKENIZE}")
+    return ids

@@ -1,4 +1,4 @@
-"""score: how well a model knows a text."""
+"""Score a text: the bits that a trained model needs for it."""
 
 import json
 import math
@@ -16,59 +16,61 @@ from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, model_option, output_file_option
 from stages.core.text_files import read_text
-from stages.generation.prompts import known_text, unknown_option
-from stages.generation.text_model import Writer
-from stages.models.model_folder import load
+from stages.generation.prompts import replace_unknown, unknown_option
+from stages.generation.text_model import TextModel
+from stages.models.model_folder import load_model
 from stages.tokenizers.base import Tokenizer
 
 
 @click.command(name="score", cls=StageCommand)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @model_option
-@output_file_option(
-    "--table", "table", None, "A file for a row of each token: its first character's position, text, bits, probability."
-)
-@click.option("--device", default="cpu", show_default=True, help="Where to work it out: cpu, cuda or mps.")
+@output_file_option("--table", "table_path", None, "The file for a table of tokens: position, text, bits, probability.")
+@click.option("--device", default="cpu", show_default=True, help="The device to compute on: cpu, cuda or mps.")
 @unknown_option
-@click.option("--json", "as_json", is_flag=True, help="The figures as a line of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as a line of JSON.")
 def command(
     file: Path,
     model_folder: Path,
-    table: Path | None,
+    table_path: Path | None,
     device: str,
-    unknown: Any,  # noqa: ANN401 - one of `Unknown`, as click checked
+    unknown: Any,  # noqa: ANN401 - an UnknownPolicy, as checked by Click
     as_json: bool,
 ) -> None:
-    """Give the bits per character that a model needs for the text in FILE; its first token is not predicted.
+    """Print the bits per character of the text in FILE under the model; its first token is not predicted.
 
-    FILE may be - for standard input. A token is a character, or what tokenize.kind says. Each has at least half a block
-    before it, but for the first ones.
+    FILE can be - for standard input. Each token after the first block has at least half a block of context.
 
     Example: folio score data/raw/corpus.txt --table bits.tsv
     """
     start_log("score")
-    writer = Writer(load(model_folder), torch.device(device))
-    text = known_text(sys.stdin.read() if str(file) == "-" else read_text(file), writer.tokenizer, unknown)
-    ids, bits = writer.bits(text)
-    characters, size = (int(each[ids[1:]].sum()) for each in writer.tokenizer.lengths())
+    text_model = TextModel(load_model(model_folder), torch.device(device))
+    text = sys.stdin.read() if str(file) == "-" else read_text(file)
+    ids, bits = text_model.token_bits(replace_unknown(text, text_model.tokenizer, unknown))
+    characters, size = (int(lengths[ids[1:]].sum()) for lengths in text_model.tokenizer.token_lengths())
     total = float(bits.sum())
-    figures = {
+    results = {
         "characters": characters,
         "bits_per_character": total / max(1, characters),
         "bits_per_byte": total / size,
         "nats_per_character": total / max(1, characters) * math.log(2),
         "perplexity": 2 ** (total / len(bits)),
     }
-    if table:
-        write_tsv(table, ("position", "text", "bits", "probability"), rows(ids, bits, writer.tokenizer))
-        log.info("%s holds a row of each %s", table, writer.tokenizer.unit)
-    click.echo(json.dumps(figures) if as_json else "\n".join(f"{name}: {value:.6g}" for name, value in figures.items()))
+    if table_path:
+        columns = ("position", "text", "bits", "probability")
+        write_tsv(table_path, columns, token_rows(ids, bits, text_model.tokenizer))
+        log.info("wrote a row for each %s to %s", text_model.tokenizer.unit, table_path)
+    lines = [f"{name}: {value:.6g}" for name, value in results.items()]
+    click.echo(json.dumps(results) if as_json else "\n".join(lines))
 
 
-def rows(ids: Tensor, bits: Tensor, tokenizer: Tokenizer) -> Iterator[tuple[int, str, float, float]]:
-    """Give each token but the first: where in the text it begins, what it is (escaped), its bits and probability."""
-    characters, _ = tokenizer.lengths()
-    inside = [tokenizer.goes_on(each) for each in ids[1:].tolist()]  # of a character that the token before began
-    starts = (np.cumsum(characters[ids[:-1]]) - inside).tolist()
-    texts = [tokenizer.shown(each).encode("unicode_escape").decode() for each in ids[1:].tolist()]
-    yield from zip(starts, texts, bits.tolist(), (2**-bits).tolist(), strict=True)
+def token_rows(ids: Tensor, bits: Tensor, tokenizer: Tokenizer) -> Iterator[tuple[int, str, float, float]]:
+    """Yield, for each token but the first, the position of its first character, its text, bits and probability.
+
+    Control characters in the text are escaped.
+    """
+    characters, _ = tokenizer.token_lengths()
+    is_continuation = [tokenizer.is_continuation(token_id) for token_id in ids[1:].tolist()]
+    positions = (np.cumsum(characters[ids[:-1]]) - is_continuation).tolist()
+    texts = [tokenizer.display(token_id).encode("unicode_escape").decode() for token_id in ids[1:].tolist()]
+    yield from zip(positions, texts, bits.tolist(), (2**-bits).tolist(), strict=True)

@@ -1,15 +1,18 @@
-"""The state of a training under way, on the disk, so that it can go on to the same bits.
+"""Training checkpoints: what is saved, when, and which runs may resume from it.
 
-A folder for each fingerprint of everything that decides the bits. In it `step-N.safetensors`, and `latest.json`, which
-names that file with its sha256 and is replaced last: the state before stays until the new one is complete. No pickle.
-It lies outside DVC's outs, which DVC deletes before a stage runs.
+Each training has a folder in .scratch/, named by a fingerprint of everything that determines its bits. The folder
+contains `step-N.safetensors` and `latest.json`, which names that file and its sha256 and is replaced last, so the
+previous checkpoint remains until the new one is complete. The folder is outside DVC's outputs, which DVC deletes before
+a stage runs.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,36 +25,42 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from stages.core import files
-from stages.core.errors import WorkError
+from stages.core.errors import Interrupted, WorkError
+from stages.core.files import sha256, write_bytes, write_json
 from stages.core.logs import log
-from stages.train.sharding import gathered, part_like
-from stages.train.trainer import Row, Trainer
+from stages.models.params import ModelParams
+from stages.tokenizers.token_files import META, TRAIN, VAL
+from stages.train.params import RuntimeParams, TrainParams
+from stages.train.trainer import CurvePoint, Trainer
 
-FORMAT = 2
+FORMAT = 3
 LOCK_SECONDS = 1.0
+CODE_FOLDERS = ("stages.core.", "stages.tokenizers.", "stages.models.", "stages.metrics.", "stages.train.")
 
 
-class StateFolder:
-    """Where one training keeps its state.
+class TrainingCheckpoint:
+    """The checkpoint of one training.
 
     Args:
-        about: everything that decides the bits, by name; its hash names the folder.
-        root: the project's root; in queued experiments, which run in a copy, still the real one.
+        fingerprint: everything that determines the bits of the training, by name.
+        runtime: how often to save.
+        root: the project folder; queued experiments run in a copy, but use the real one (DVC_ROOT).
     """
 
-    def __init__(self, about: dict[str, Any], root: Path | None = None) -> None:
-        self.about = about | {"format": FORMAT}
+    def __init__(self, fingerprint: dict[str, Any], runtime: RuntimeParams, root: Path | None = None) -> None:
+        self.fingerprint = fingerprint | {"format": FORMAT}
+        self.runtime = runtime
         scratch = (root or Path(os.environ.get("DVC_ROOT", "."))) / ".scratch"
-        digest = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()
         self.folder = scratch / digest[:16]
+        self._saved_at = time.monotonic()
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the folder against other trainers, and remove it when the work in it has succeeded.
+    def locked(self) -> Iterator[None]:
+        """Lock the folder against other processes, and delete it on success; the lock ends with the process.
 
         Raises:
-            WorkError: where another process holds it, naming that process. A lock ends with the process that held it.
+            WorkError: if another process holds the lock; the message names it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         owner = self.folder / "owner"
@@ -59,124 +68,160 @@ class StateFolder:
         try:
             lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
-            who = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
-            raise WorkError(
-                f"{who} is training the same model already ({self.folder}); wait for it or end it"
-            ) from None
+            name = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+            raise WorkError(f"{name} is already training this model ({self.folder}); wait for it or stop it") from None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)  # the one before may have removed it while this one waited
+            self.folder.mkdir(parents=True, exist_ok=True)  # the previous owner may have deleted it meanwhile
             owner.write_text(f"process {os.getpid()}", encoding="utf-8")
-            files.write_json(self.folder / "about.json", self.about)
+            write_json(self.folder / "fingerprint.json", self.fingerprint)
             yield
             shutil.rmtree(self.folder)
         finally:
             lock.release()
 
-    def save(self, trainer: Trainer) -> None:
-        """Write the trainer's state; the one before is there until this one is whole.
+    def save_if_due(self, trainer: Trainer, stop_signal: signal.Signals | None) -> None:
+        """Save a checkpoint if the interval has passed or a signal has arrived.
 
-        Of several processes the first one writes, and where a model is shared out all have to call this.
+        All processes that train together decide at the same step.
+
+        Raises:
+            Interrupted: after saving, if a signal has arrived in any process.
         """
-        if not (trainer.processes.first or trainer.params.shard):
-            return
-        content = gathered(tensors(trainer), trainer.processes.first)
-        if not trainer.processes.first:
+        every_steps, every_seconds = self.runtime.checkpoint_every_steps, self.runtime.checkpoint_every_seconds
+        elapsed = time.monotonic() - self._saved_at
+        is_due = trainer.step % every_steps == 0 if every_steps else elapsed >= every_seconds
+        is_due, stops = trainer.group.any(is_due, stop_signal is not None)
+        if is_due or stops:
+            self.save(trainer)
+            self._saved_at = time.monotonic()
+        if stops:
+            raise Interrupted(stop_signal or signal.SIGTERM)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write a checkpoint, in the first process only; the previous one remains until this one is complete.
+
+        Raises:
+            WorkError: if the loss has become infinite or NaN.
+        """
+        trainer.check_finite()
+        if not trainer.group.is_first:
             return
         path = self.folder / f"step-{trainer.step}.safetensors"
-        files.write_bytes(path, save(content))
-        rows = [asdict(row) for row in trainer.rows]
-        latest = {"file": path.name, "sha256": files.sha256(path), "step": trainer.step, "rows": rows}
-        latest["seconds"] = trainer.seconds
-        files.write_json(self.folder / "latest.json", latest)
+        write_bytes(path, save({name: tensor.cpu().contiguous() for name, tensor in state_tensors(trainer).items()}))
+        latest = {
+            "file": path.name,
+            "sha256": sha256(path),
+            "step": trainer.step,
+            "curve": [asdict(point) for point in trainer.curve],
+            "seconds": trainer.seconds,
+        }
+        write_json(self.folder / "latest.json", latest)
         for old in self.folder.glob("step-*.safetensors"):
             if old != path:
                 old.unlink()
 
     def restore(self, trainer: Trainer) -> bool:
-        """Put the last state into a fresh trainer, and say whether there was one; a damaged one is named and left."""
+        """Restore a new trainer from the last checkpoint, and return whether there was one.
+
+        A damaged checkpoint is reported and ignored.
+        """
         try:
             latest = json.loads((self.folder / "latest.json").read_text(encoding="utf-8"))
             path = self.folder / latest["file"]
-            if files.sha256(path) != latest["sha256"]:
-                raise ValueError(f"the sha256 of {path.name} is not what latest.json says")
-            put_back(trainer, load_file(path))
+            if sha256(path) != latest["sha256"]:
+                raise ValueError(f"the sha256 of {path.name} differs from latest.json")
+            restore_tensors(trainer, load_file(path))
         except FileNotFoundError:
-            self._say_what_differs()
+            self._log_other_checkpoints()
             return False
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
-            log.warning("the state in %s is damaged (%s); training begins anew", self.folder, error)
+            log.warning("the checkpoint in %s is damaged (%s); training starts from the beginning", self.folder, error)
             return False
         trainer.step, trainer.seconds = latest["step"], latest["seconds"]
-        trainer.rows = [Row(**row) for row in latest["rows"]]
+        trainer.curve = [CurvePoint(**point) for point in latest["curve"]]
         return True
 
-    def _say_what_differs(self) -> None:
-        for other in sorted(self.folder.parent.glob("*/about.json")):
-            if other.parent == self.folder or not (other.parent / "latest.json").exists():
+    def _log_other_checkpoints(self) -> None:
+        """Log which parts of the fingerprint differ in the checkpoints of other trainings."""
+        for path in sorted(self.folder.parent.glob("*/fingerprint.json")):
+            if path.parent == self.folder or not (path.parent / "latest.json").exists():
                 continue
             try:
-                theirs = json.loads(other.read_text(encoding="utf-8"))
+                other = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:
                 continue
-            names = [name for name in self.about if theirs.get(name) != self.about[name]]
-            shown = ", ".join(f"{name} ({theirs.get(name)} there, {self.about[name]} here)" for name in names)
-            log.info("the state in %s is of another training and was not used: %s", other.parent, shown)
+            names = [name for name in self.fingerprint if other.get(name) != self.fingerprint[name]]
+            differences = ", ".join(
+                f"{name} ({other.get(name)} there, {self.fingerprint[name]} here)" for name in names
+            )
+            log.info("the checkpoint in %s belongs to another training: %s", path.parent, differences)
 
 
-def tensors(trainer: Trainer) -> dict[str, Tensor]:
-    """Name every tensor that decides how training goes on."""
-    found = {f"weight.{name}": weight.detach() for name, weight in trainer.model.named_parameters()}
-    for kind, weights in (("average", trainer.average), ("best", trainer.best)):
-        found |= {f"{kind}.{index}": weight for index, weight in enumerate(weights)}
+def training_fingerprint(
+    model: ModelParams, params: TrainParams, tokens_folder: Path, environment: dict[str, Any]
+) -> dict[str, Any]:
+    """Return everything that determines the bits of a training, by name."""
+    fingerprint: dict[str, Any] = {f"model.{name}": value for name, value in model.model_dump().items()}
+    fingerprint |= {f"train.{name}": value for name, value in params.model_dump().items()}
+    if params.init_from:
+        fingerprint["init_from"] = sha256(Path(params.init_from) / "model.safetensors")
+    fingerprint |= {f"tokens/{name}": sha256(tokens_folder / name) for name in (TRAIN, VAL, META)}
+    return fingerprint | environment | {"code": code_fingerprint()}
+
+
+def code_fingerprint() -> str:
+    """Return a digest of the source files that are imported, because a change of the code may change the bits.
+
+    It does not depend on whether the stage was started as `folio train` or as `python -m stages.train`.
+    """
+    names = sorted(name for name in sys.modules if name.startswith(CODE_FOLDERS) and not name.endswith("__main__"))
+    paths = [Path(path) for name in names if (path := sys.modules[name].__file__)]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def state_tensors(trainer: Trainer) -> dict[str, Tensor]:
+    """Return every tensor that determines how training continues, by name."""
+    state = {f"weight.{name}": weight.detach() for name, weight in trainer.model.named_parameters()}
+    averages = trainer.ema.parameters() if trainer.ema else ()
+    for kind, weights in (("ema", averages), ("best", trainer.best_weights)):
+        state |= {f"{kind}.{index}": weight.detach() for index, weight in enumerate(weights)}
     for number, optimizer in enumerate(trainer.optimizers):
-        for index, state in optimizer.state_dict()["state"].items():
-            found |= {f"optimizer.{number}.{index}.{key}": value for key, value in state.items()}
-    found["batches"] = trainer.batches.generator.get_state()
-    found["torch"] = torch.get_rng_state()
-    if trainer.batches.tokens.device.type == "cuda":
-        found["cuda"] = torch.cuda.get_rng_state()
+        for index, values in optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{number}.{index}.{key}": value for key, value in values.items()}
+    state["sampler"] = trainer.sampler.generator.get_state()
+    state["torch"] = torch.get_rng_state()
+    if trainer.sampler.tokens.device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state()
     if trainer.losses:
-        found["losses"] = torch.stack(trainer.losses)
-    return found
+        state["losses"] = torch.stack(trainer.losses)
+    return state
 
 
 @torch.no_grad()
-def put_back(trainer: Trainer, saved: dict[str, Tensor]) -> None:
-    """Do the reverse of `tensors`.
+def restore_tensors(trainer: Trainer, state: dict[str, Tensor]) -> None:
+    """Restore a trainer from what `state_tensors` returned.
 
     Raises:
-        KeyError: where something is missing; the trainer may be half restored then.
+        KeyError: if a tensor is missing; the trainer may then be partly restored.
     """
-    device = trainer.batches.tokens.device
-    weights = list(trainer.model.parameters())
+    device = trainer.sampler.tokens.device
     for name, weight in trainer.model.named_parameters():
-        weight.copy_(part_like(saved[f"weight.{name}"], weight))
-    for index, average in enumerate(trainer.average):
-        average.copy_(part_like(saved[f"average.{index}"], average))
-    best = [saved[f"best.{index}"] for index in range(len(saved)) if f"best.{index}" in saved]
-    trainer.best = [part_like(each, weight).to(device) for each, weight in zip(best, weights, strict=False)]
+        weight.copy_(state[f"weight.{name}"])
+    for index, average in enumerate(trainer.ema.parameters() if trainer.ema else ()):
+        average.copy_(state[f"ema.{index}"])
+    trainer.best_weights = [
+        state[f"best.{index}"].to(device) for index in range(len(state)) if f"best.{index}" in state
+    ]
     for number, optimizer in enumerate(trainer.optimizers):
-        moved = [weight for group in optimizer.param_groups for weight in group["params"]]
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in saved.items():
+        optimizer_state: dict[int, dict[str, Tensor]] = {}
+        for name, value in state.items():
             if name.startswith(f"optimizer.{number}."):
-                place, key = name.split(".")[2:]
-                like = moved[int(place)]
-                state.setdefault(int(place), {})[key] = part_like(value, like) if value.shape == like.shape else value
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    trainer.batches.generator.set_state(saved["batches"])
-    torch.set_rng_state(saved["torch"])
-    if "cuda" in saved:
-        torch.cuda.set_rng_state(saved["cuda"])
-    trainer.losses = [loss.to(device) for loss in saved.get("losses", torch.empty(0))]
-
-
-def code_version(stage: str) -> str:
-    """Give a sum over a stage's file and Folio's modules that it imports: another line of code may give other bits.
-
-    The same whether the stage was started as `folio train` or as `python -m stages.train`. Not what only watches.
-    """
-    names = {name for name in sys.modules if name.startswith("stages.") and not name.startswith("stages.tracking")}
-    imported = {sys.modules[name].__file__ for name in names}
-    paths = sorted({path for path in imported | {stage} if path and Path(path).name != "cli.py"})
-    return hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in paths)).hexdigest()
+                index_text, key = name.split(".")[2:]
+                optimizer_state.setdefault(int(index_text), {})[key] = value
+        param_groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": optimizer_state, "param_groups": param_groups})
+    trainer.sampler.generator.set_state(state["sampler"])
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
+    trainer.losses = [loss.to(device) for loss in state.get("losses", torch.empty(0))]

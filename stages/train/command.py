@@ -1,10 +1,8 @@
-"""train: a model, from tensors and parameters."""
+"""The train stage: train the model that params.yaml describes."""
 
 import logging
-import signal
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,182 +10,172 @@ from typing import Any
 import click
 from torch import Tensor
 
-from stages.core import files
-from stages.core.device import ComputeParams, environment, prepare
-from stages.core.errors import Interrupted, ModelError
+from stages.core.device import ComputeParams, describe_environment, prepare_device, tokens_to_device
+from stages.core.errors import ModelError
 from stages.core.files import write_tsv
 from stages.core.logs import level, log, start_log
 from stages.core.options import StageCommand, output_file_option, output_folder_option, params_option, tokens_option
 from stages.core.params import read_section
-from stages.generation.sampling import Choice
-from stages.generation.streaming import generate
-from stages.metrics.losses import measure, spread
+from stages.metrics.losses import evaluate_loss
+from stages.metrics.windows import evenly_spaced_windows
 from stages.models.base import LanguageModel, count_parameters
-from stages.models.model_folder import Saved, load, save
+from stages.models.model_folder import TrainedModel, load_model, save_model
 from stages.models.params import ModelParams
+from stages.models.plain_generator import generate_plainly
 from stages.tokenizers.base import Tokenizer
 from stages.tokenizers.registry import load_tokenizer
-from stages.tokenizers.token_files import check_length, load_sources, load_tokens, on_device
-from stages.train.checkpoint import StateFolder, code_version
-from stages.train.distributed import Processes, launch
-from stages.train.params import TrainParams
-from stages.train.setup import set_up
-from stages.train.sharding import gathered
-from stages.train.signals import stopping
-from stages.train.tracking import Make, Trackers, find
-from stages.train.trainer import COLUMNS, Row, Trainer
+from stages.tokenizers.token_files import check_length, load_sources, load_tokens
+from stages.train.checkpoint import TrainingCheckpoint, training_fingerprint
+from stages.train.distributed import ProcessGroup, launch_processes
+from stages.train.params import RuntimeParams, TrainParams
+from stages.train.setup import create_trainer
+from stages.train.signals import catch_stop_signals
+from stages.train.tracking import ParamValue, TrackerFactory, Trackers, load_tracker, track
+from stages.train.trainer import COLUMNS, CurvePoint, Trainer
 
-SAMPLE_LENGTH = 100
-# They change no bit of the model.
-HARMLESS = {"checkpoint_every", "checkpoint_steps", "log_every", "sample_every", "track"}
+SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 100, 0.8
 
 
 @click.command(name="train", cls=StageCommand)
 @params_option
 @tokens_option
 @output_folder_option("--model", "model_folder", "models", "The folder for the trained model.")
-@output_file_option("--curve", "curve", "reports/train.tsv", "The file for the learning curve.")
-def command(params_path: Path, tokens: Path, model_folder: Path, curve: Path) -> None:
+@output_file_option("--curve", "curve_path", "reports/train.tsv", "The file for the learning curve.")
+def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_path: Path) -> None:
     """Train the model that `model:` and `train:` in params.yaml describe.
+
+    A training that was stopped resumes from its last checkpoint.
 
     Example: folio train --tokens data/tokens --model models --curve reports/train.tsv
     """
-    processes = Processes.of_environment()
-    if not processes.first:
+    group = ProcessGroup.from_environment()
+    if not group.is_first:
         level["now"] = logging.WARNING
     start_log("train")
     compute = read_section(params_path, "compute", ComputeParams)
     model_params = read_section(params_path, "model", ModelParams)
     params = read_section(params_path, "train", TrainParams)
-    tokenizer = load_tokenizer(tokens / "tokenizer.json")
-    train, val = load_tokens(tokens, tokenizer)
-    check_length(train, val, model_params.block_size)
-    # What is not installed is said before anything is counted.
-    trackers: dict[str, Make] = {kind: find(kind) for kind in params.track} if processes.first else {}
-    if params.processes > 1 and processes.count == 1:
-        Processes(count=params.processes).check(params)
-        launch(params.processes, "stages.train", given(params_path, tokens, model_folder, curve))
+    runtime = read_section(params_path, "runtime", RuntimeParams)
+    tokenizer = load_tokenizer(tokens_folder / "tokenizer.json")
+    train_ids, val_ids = load_tokens(tokens_folder, tokenizer)
+    check_length(train_ids, val_ids, model_params.block_size)
+    factories: dict[str, TrackerFactory] = (
+        {name: load_tracker(name) for name in runtime.trackers} if group.is_first else {}
+    )
+    if params.processes > 1 and group.count == 1:
+        ProcessGroup(count=params.processes).check_batch(params)
+        options = {"params": params_path, "tokens": tokens_folder, "model": model_folder, "curve": curve_path}
+        arguments = [word for name, path in options.items() for word in (f"--{name}", str(path))]
+        launch_processes(params.processes, "stages.train", arguments)
         return
-    processes.check(params)
-    device = prepare(compute)
-    train, val = on_device(train, device), on_device(val, device)
-    first = first_weights(load(Path(params.init_from)), tokenizer) if params.init_from else None
-    with processes.connected(device):
-        texts = train, val, load_sources(tokens)
-        model, trainer = set_up(model_params, params, compute, len(tokenizer), *texts, processes, first)
-        learned = f"{count_parameters(model)} parameters" if trainer else "no parameters: it counts"
-        log.info("%s: %s, on %s", model_params.kind, learned, device)
-        where = environment(compute, device, model.stream_dtype) | {"processes": processes.count}
-
-        def keep(trained: dict[str, Any], rows: list[tuple[int | float, ...]]) -> None:
-            weights = gathered(model.state_dict(), processes.first)
-            if processes.first:
-                write_tsv(curve, COLUMNS, rows)
-                save(model_folder, model, tokenizer, trained | {"environment": where}, weights)
-
-        if trainer:
-            state = StateFolder(describe(model_params, params, tokens) | where | {"code": code_version(__file__)})
-            held = state.held() if processes.first else nullcontext()  # until the model is saved
-            with held, tracking(trackers, model_params, params) as tracked:
-                run_resumably(trainer, state, tokenizer, tracked)
-                keep({"steps": trainer.step, "tokens_seen": trainer.tokens_seen}, trainer.table())
+    group.check_batch(params)
+    device = prepare_device(compute)
+    train, val = tokens_to_device(train_ids, device), tokens_to_device(val_ids, device)
+    initial_model = load_initial_model(Path(params.init_from), tokenizer) if params.init_from else None
+    with group.connected(device):
+        model, trainer = create_trainer(
+            model_params,
+            params,
+            runtime,
+            compute,
+            len(tokenizer),
+            train,
+            val,
+            load_sources(tokens_folder),
+            group,
+            initial_model,
+        )
+        environment = describe_environment(compute, device, model.compute_dtype) | {"processes": group.count}
+        if trainer is None:
+            log.info("%s: no trainable parameters, on %s", model_params.kind, device)
+            write_tsv(curve_path, COLUMNS, [counting_curve_row(model, train, val, params)])
+            training = {"steps": 0, "tokens_seen": len(train), "environment": environment}
+            save_model(model_folder, model, tokenizer, training)
         else:
-            keep({"steps": 0, "tokens_seen": len(train)}, [count_row(model, train, val, params)])
-    log.info("%s holds the model, %s its curve", model_folder, curve)
+            log.info("%s: %d parameters, on %s", model_params.kind, count_parameters(model), device)
+            fingerprint = training_fingerprint(model_params, params, tokens_folder, environment)
+            checkpoint = TrainingCheckpoint(fingerprint, runtime)
+            with (
+                checkpoint.locked() if group.is_first else nullcontext(),
+                track(factories, flat_params(model_params, params)) as trackers,
+            ):
+                run_training(trainer, checkpoint, tokenizer, trackers)
+                if group.is_first:
+                    write_tsv(curve_path, COLUMNS, trainer.curve_rows())
+                    training = {"steps": trainer.step, "tokens_seen": trainer.tokens_seen, "environment": environment}
+                    save_model(model_folder, model, tokenizer, training)
+    log.info("wrote the model to %s and the learning curve to %s", model_folder, curve_path)
     log.info("next: folio evaluate, folio sample")
 
 
-def describe(model: ModelParams, params: TrainParams, tokens: Path) -> dict[str, str | int | float | bool]:
-    """Name what, beside the machine and the code, decides the bits of a training, for a state to be recognized by."""
-    about = {f"model.{name}": value for name, value in model.model_dump().items()}
-    about |= {f"train.{name}": value for name, value in params.model_dump(exclude=HARMLESS).items()}
-    if params.init_from:
-        about["init_from"] = files.sha256(Path(params.init_from) / "model.safetensors")
-    return about | {f"tokens/{name}": files.sha256(tokens / name) for name in ("tokens.safetensors", "tokenizer.json")}
-
-
-def given(params: Path, tokens: Path, model: Path, curve: Path) -> list[str]:
-    """Give the command line that a process of several gets."""
-    return ["--params", str(params), "--tokens", str(tokens), "--model", str(model), "--curve", str(curve)]
-
-
-def first_weights(saved: Saved, tokenizer: Tokenizer) -> LanguageModel:
-    """Give the finished model to begin with.
+def run_training(trainer: Trainer, checkpoint: TrainingCheckpoint, tokenizer: Tokenizer, trackers: Trackers) -> None:
+    """Train from the last checkpoint, if there is one, to the end; save checkpoints on the way.
 
     Raises:
-        ModelError: where its vocabulary is another.
+        Interrupted: after a signal, with a checkpoint saved.
+        WorkError: if the loss becomes infinite or NaN; the last checkpoint is kept.
     """
-    given = saved.tokenizer
-    if given.sum != tokenizer.sum:
-        theirs, ours = ({each.shown(index) for index in range(len(each))} for each in (given, tokenizer))
-        raise ModelError(
-            f"train.init_from has another vocabulary (kind {given.kind}, {len(theirs)} {given.unit}s, "
-            f"{len(theirs - ours)} of them not here; this text's is of kind {tokenizer.kind}, {len(ours - theirs)} of "
-            f"its {tokenizer.unit}s not there); set tokenize.vocabulary to its tokenizer.json"
-        )
-    return saved.model
 
+    def log_point(point: CurvePoint) -> None:
+        values = asdict(point)
+        trackers.log_point(values.pop("step"), values)
 
-def say_sample(trainer: Trainer, tokenizer: Tokenizer) -> None:
-    """Log what the model writes now; nothing of training changes by it."""
-    start = trainer.batches.tokens[:1].long()[None]
-    trainer.model.eval()
-    ids = generate(trainer.model, start, SAMPLE_LENGTH, Choice(0.8), [trainer.params.seed])
-    trainer.model.train()
-    log.info("step %d writes: %r", trainer.step, tokenizer.decode(ids[0].cpu()))
+    with catch_stop_signals(ignore_repeats=trainer.group.count > 1) as stop:
 
+        def after_step() -> None:
+            sample_every = trainer.runtime.sample_every
+            if sample_every and trainer.step % sample_every == 0 and trainer.group.is_first:
+                log_sample(trainer, tokenizer)
+            checkpoint.save_if_due(trainer, stop.signal)
 
-@contextmanager
-def tracking(kinds: Mapping[str, Make], model: ModelParams, params: TrainParams) -> Iterator[Trackers]:
-    """Track a training with services of those kinds until it ends or stops."""
-    sections = {"model": model.model_dump(), "train": params.model_dump()}
-    trackers = Trackers(kinds, {f"{name}.{key}": it[key] for name, it in sections.items() for key in it})
-    succeeded = False
-    try:
-        yield trackers
-        succeeded = True
-    finally:
-        trackers.end(succeeded)
-
-
-def run_resumably(trainer: Trainer, state: StateFolder, tokenizer: Tokenizer, trackers: Trackers) -> None:
-    """Train, from the last state if there is one, saving it now and then and when a signal comes.
-
-    Raises:
-        Interrupted: after the state was saved.
-        WorkError: where the loss is no number; the last state is kept.
-    """
-    params, processes = trainer.params, trainer.processes
-    saved_at = time.monotonic()
-
-    def after_step() -> None:
-        nonlocal saved_at
-        if params.sample_every and trainer.step % params.sample_every == 0 and processes.first:
-            say_sample(trainer, tokenizer)
-        by_steps, by_time = params.checkpoint_steps, params.checkpoint_every
-        due = trainer.step % by_steps == 0 if by_steps else time.monotonic() - saved_at >= by_time
-        due, stopped = processes.any_of_them(due, stop.signal is not None)  # all at the same step
-        if due or stopped:
-            state.save(trainer)
-            saved_at = time.monotonic()
-        if stopped:
-            raise Interrupted(stop.signal or signal.SIGTERM)
-
-    def after_row(row: Row) -> None:
-        figures = asdict(row)
-        trackers.row(figures.pop("step"), figures)
-
-    with stopping(patient=processes.count > 1) as stop:
-        if state.restore(trainer):
+        if checkpoint.restore(trainer):
             log.info("resumed at step %d", trainer.step)
-        for row in trainer.rows:  # those from before the stop
-            after_row(row)
-        trainer.run(after_step, after_row)
+        for point in trainer.curve:  # those from before the restart
+            log_point(point)
+        trainer.train(after_step, log_point)
 
 
-def count_row(model: LanguageModel, train: Tensor, val: Tensor, params: TrainParams) -> tuple[int | float, ...]:
-    """Give the one row of the curve of a model that only counts: no step, the whole text seen."""
-    losses = [
-        measure(model, [spread(part, model.params.block_size, params.eval_windows)]).loss for part in (train, val)
-    ]
-    return (0, len(train), losses[0], losses[1], 0.0)
+def load_initial_model(folder: Path, tokenizer: Tokenizer) -> LanguageModel:
+    """Return the trained model that training starts from.
+
+    Raises:
+        ModelError: if its vocabulary is another one.
+    """
+    trained: TrainedModel = load_model(folder)
+    other = trained.tokenizer
+    if other.fingerprint != tokenizer.fingerprint:
+        theirs, ours = ({each.display(index) for index in range(len(each))} for each in (other, tokenizer))
+        raise ModelError(
+            f"train.init_from is a model with another vocabulary: kind {other.kind}, {len(theirs)} {other.unit}s, "
+            f"{len(theirs - ours)} of which this text lacks. This text has kind {tokenizer.kind} and "
+            f"{len(ours - theirs)} {tokenizer.unit}s that the model lacks. Set tokenize.tokenizer to "
+            f"{folder}/tokenizer.json"
+        )
+    return trained.model
+
+
+def log_sample(trainer: Trainer, tokenizer: Tokenizer) -> None:
+    """Log a short sample; training is not affected."""
+    prompt = trainer.sampler.tokens[:1].long()[None]
+    trainer.model.eval()
+    ids = generate_plainly(trainer.model, prompt, SAMPLE_LENGTH, SAMPLE_TEMPERATURE, trainer.params.seed)
+    trainer.model.train()
+    log.info("sample at step %d: %r", trainer.step, tokenizer.decode(ids[0].cpu()))
+
+
+def flat_params(model: ModelParams, params: TrainParams) -> Mapping[str, ParamValue]:
+    """Return the parameters of a run by "section.key"."""
+    sections: dict[str, dict[str, Any]] = {"model": model.model_dump(), "train": params.model_dump()}
+    return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+
+
+def counting_curve_row(
+    model: LanguageModel, train: Tensor, val: Tensor, params: TrainParams
+) -> tuple[int | float, ...]:
+    """Return the only row of the curve of a model without trainable weights: step 0, all tokens seen."""
+    block_size = model.params.block_size
+    train_loss, val_loss = (
+        evaluate_loss(model, [evenly_spaced_windows(tokens, block_size, params.eval_windows)]).loss
+        for tokens in (train, val)
+    )
+    return (0, len(train), train_loss, val_loss, 0.0)

@@ -1,8 +1,8 @@
-"""Several processes that train one model together: each learns from its part of a batch, and gradients are averaged.
+"""Train one model in several processes: each computes the gradients of its share of a batch.
 
-`torchrun` (torch.distributed.run) starts them, here or on many machines, and starts them again where one has died; what
-it tells each stands in the environment. Every process draws the same windows and takes its own, so that those of a step
-are the same whatever the number of processes; weights, optimizers and draws stay equal without being sent.
+torchrun (torch.distributed.run) starts the processes, on one or more machines, restarts them if one dies, and passes
+their ranks in environment variables. All processes sample the same windows and each uses its share, so the windows of a
+step do not depend on the number of processes. `DistributedDataParallel` averages the gradients.
 """
 
 import os
@@ -15,126 +15,131 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
 from stages.core.errors import Interrupted, ParameterError, WorkError
 from stages.train.params import TrainParams
-from stages.train.signals import stopping
+from stages.train.signals import catch_stop_signals
 
-RESTARTS = 3
+MAX_RESTARTS = 3
 POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Processes:
-    """This process's number, from 0, and how many there are."""
+class ProcessGroup:
+    """The rank of this process, from 0, and the number of processes."""
 
     rank: int = 0
     count: int = 1
 
     @classmethod
-    def of_environment(cls) -> "Processes":
-        """Read what torchrun has told this process; without torchrun it is the only one."""
+    def from_environment(cls) -> "ProcessGroup":
+        """Return the group that torchrun describes; without torchrun, this process is the only one."""
         return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
     @property
-    def first(self) -> bool:
-        """Say whether this is the one that writes."""
+    def is_first(self) -> bool:
+        """Return whether this process writes the results."""
         return self.rank == 0
 
-    def check(self, params: TrainParams) -> None:
-        """Refuse a batch or a model that cannot be shared out.
+    def check_batch(self, params: TrainParams) -> None:
+        """Check that the processes can share a batch evenly.
 
         Raises:
-            ParameterError: naming the batch and the processes.
+            ParameterError: if they cannot.
         """
-        if params.shard and self.count == 1:
-            raise ParameterError("train.shard is on, and there is one process: set train.processes to 2 or more")
-        if params.batch_size % self.count and params.accumulate % self.count:
+        if params.batch_size % self.count and params.grad_accum_steps % self.count:
             raise ParameterError(
-                f"train.batch_size is {params.batch_size} and train.accumulate {params.accumulate}: {self.count} "
-                f"processes cannot share either evenly; make one of them a multiple of {self.count}"
+                f"train.batch_size is {params.batch_size} and train.grad_accum_steps is {params.grad_accum_steps}: "
+                f"{self.count} processes cannot share either evenly; make one of them a multiple of {self.count}"
             )
 
     @contextmanager
     def connected(self, device: torch.device) -> Iterator[None]:
-        """Join the others for as long as the work takes: gloo on CPUs, NCCL on GPUs."""
+        """Connect to the other processes; gloo for tensors on the CPU, NCCL for those on a GPU."""
         if self.count == 1:
             yield
             return
         store, rank, count = next(rendezvous("env://"))
-        # torchrun keeps its store when it starts processes again, with the addresses of those that have died in it.
+        # After a restart, torchrun's store still holds the addresses of the processes that died.
         attempt = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-        backend = "nccl" if device.type == "cuda" else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=attempt, rank=rank, world_size=count)
         try:
             yield
         finally:
             dist.destroy_process_group()
 
-    def any_of_them(self, *mine: bool) -> list[bool]:
-        """Say of each question whether any process says yes."""
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """Return a module that averages the gradients of `model` over the processes."""
         if self.count == 1:
-            return list(mine)
-        return [bool(wish) for wish in self._added(*map(float, mine))]
+            return model
+        return DistributedDataParallel(
+            model,
+            device_ids=[device] if device.type == "cuda" else None,
+            broadcast_buffers=False,  # n-gram counts are equal in all processes
+            # Keeps the buckets of gradients, and with them the order of summation, the same after a restart.
+            find_unused_parameters=True,
+        )
 
-    def mean(self, mine: float) -> float:
-        """Give the mean of a number over the processes."""
-        return mine if self.count == 1 else self._added(mine)[0] / self.count
-
-    def _added(self, *mine: float) -> list[float]:
-        numbers = torch.tensor(mine, dtype=torch.float64)
-        if dist.get_backend() == "nccl":
-            numbers = numbers.cuda()
-        dist.all_reduce(numbers)
-        return numbers.tolist()
-
-    def average(self, tensors: list[Tensor]) -> None:
-        """Replace every tensor by its mean over the processes, all in one message."""
+    def any(self, *flags: bool) -> list[bool]:
+        """Return, for each flag, whether it is set in any process."""
         if self.count == 1:
-            return
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        dist.all_reduce(flat)
-        flat /= self.count
-        start = 0
-        for tensor in tensors:
-            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
-            start += tensor.numel()
+            return list(flags)
+        return [bool(total) for total in self._sum_numbers(*map(float, flags))]
 
-    def share_out(self, work: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
-        """Do `work` on each of `items`, (N, …), every process on its part of them, and give all of them all results."""
+    def mean_number(self, number: float) -> float:
+        """Return the mean of a number over the processes."""
+        return number if self.count == 1 else self._sum_numbers(number)[0] / self.count
+
+    def mean_tensor(self, tensor: Tensor) -> Tensor:
+        """Return the mean of a tensor over the processes."""
+        if self.count == 1:
+            return tensor
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total / self.count
+
+    def divide_work(self, work: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
+        """Return `work(items)`, where items is (N, …) and each process computes its share of the N results."""
         if self.count == 1 or len(items) == 1:
             return work(items)
         size = -(-len(items) // self.count)
-        mine = items[self.rank * size : (self.rank + 1) * size]
-        done = torch.zeros(size, *items.shape[1:], dtype=items.dtype, device=items.device)
-        if len(mine):
-            done[: len(mine)] = work(mine)
+        share = items[self.rank * size : (self.rank + 1) * size]
+        result = torch.zeros(size, *items.shape[1:], dtype=items.dtype, device=items.device)
+        if len(share):
+            result[: len(share)] = work(share)
         results = torch.empty(self.count * size, *items.shape[1:], dtype=items.dtype, device=items.device)
-        dist.all_gather_single(results, done)
+        dist.all_gather_single(results, result)
         return results[: len(items)]
 
+    def _sum_numbers(self, *numbers: float) -> list[float]:
+        total = torch.tensor(numbers, dtype=torch.float64)  # on the CPU, so that a GPU need not be waited for
+        dist.all_reduce(total)
+        return total.tolist()
 
-def launch(count: int, module: str, arguments: list[str]) -> None:
+
+def launch_processes(count: int, module: str, arguments: list[str]) -> None:
     """Run a stage's module in `count` processes on this machine, and wait for them.
 
     Raises:
-        Interrupted: where a signal came; it was passed on, and the state is saved.
-        WorkError: where they failed more than RESTARTS times.
+        Interrupted: if a signal arrived; it was passed on to the processes, which saved a checkpoint.
+        WorkError: if the processes failed more than MAX_RESTARTS times.
     """
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(count)),
-        *("--max-restarts", str(RESTARTS), "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"),
+        *("--max-restarts", str(MAX_RESTARTS), "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"),
         *("--local-addr", "127.0.0.1", "-m", module, *arguments),
     ]
     environment = {"GLOO_SOCKET_IFNAME": "lo"} | os.environ
-    with stopping() as stop, subprocess.Popen(command, env=environment) as torchrun:
+    with catch_stop_signals() as stop, subprocess.Popen(command, env=environment) as torchrun:
         passed_on = False
         while True:
             try:
-                code = torchrun.wait(POLL_SECONDS)
+                exit_code = torchrun.wait(POLL_SECONDS)
                 break
             except subprocess.TimeoutExpired:
                 if stop.signal and not passed_on:
@@ -142,5 +147,5 @@ def launch(count: int, module: str, arguments: list[str]) -> None:
                     passed_on = True
         if stop.signal:
             raise Interrupted(stop.signal)
-    if code:
-        raise WorkError(f"{count} processes did not end well (torchrun's exit code is {code}); the lines above say why")
+    if exit_code:
+        raise WorkError(f"training in {count} processes failed (torchrun exited with {exit_code}); see the lines above")

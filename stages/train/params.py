@@ -1,49 +1,57 @@
-"""`train:`, how the model learns."""
+"""Sections `train` and `runtime`: how the model is trained, and how the training is logged and saved."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from stages.core.params import Section
 
 
 class TrainParams(Section):
-    """Steps, batches, optimizer and schedule."""
+    """Everything that affects the trained model or its learning curve."""
 
-    seed: int = Field(ge=0, lt=2**63)
-    max_steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    optimizer: Literal["muon", "adamw"]
-    lr: float = Field(gt=0.0)
-    lr_embedding: float = Field(gt=0.0)
-    lr_head: float = Field(gt=0.0)
-    weight_decay: float = Field(ge=0.0)
-    warmup_steps: int = Field(ge=0)
-    decay_fraction: float = Field(ge=0.0, le=1.0)
-    clip_norm: float = Field(ge=0.0)
-    accumulate: int = Field(ge=1)
-    average: float = Field(ge=0.0, lt=1.0)
-    compile: Literal["auto", "on", "off"]
-    eval_every: int = Field(ge=1)
-    eval_windows: int = Field(ge=1)
-    log_every: int = Field(ge=1)
-    checkpoint_every: float = Field(ge=0.0)
-    checkpoint_steps: int = Field(ge=0)
-    max_seconds: float = Field(ge=0.0)
-    patience: int = Field(ge=0)
-    keep: Literal["last", "best"]
-    sample_every: int = Field(ge=0)
-    init_from: str | None
-    track: list[Literal["tensorboard", "mlflow", "wandb"]]
-    processes: int = Field(ge=1, le=1024)
-    shard: bool
+    seed: int = Field(default=1337, ge=0, lt=2**63)
+    max_steps: int = Field(default=1200, ge=1)
+    batch_size: int = Field(default=1, ge=1)
+    grad_accum_steps: int = Field(default=1, ge=1)
+    optimizer: Literal["muon", "adamw"] = "muon"
+    lr: float = Field(default=0.02, gt=0.0)
+    lr_embedding: float = Field(default=0.02, gt=0.0)
+    lr_head: float = Field(default=0.003, gt=0.0)
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    warmup_steps: int = Field(default=20, ge=0)
+    lr_decay_fraction: float = Field(default=0.5, ge=0.0, le=1.0)
+    grad_clip: float = Field(default=0.0, ge=0.0)
+    ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
+    compile: Literal["auto", "on", "off"] = "auto"
+    eval_every: int = Field(default=100, ge=1)
+    eval_windows: int = Field(default=8, ge=1)
+    max_seconds: float = Field(default=0.0, ge=0.0)
+    patience: int = Field(default=0, ge=0)
+    keep: Literal["last", "best"] = "last"
+    init_from: str | None = None
+    processes: int = Field(default=1, ge=1, le=1024)
 
-    @model_validator(mode="after")
-    def _possible_in_parts(self) -> Self:
-        if self.shard and self.sample_every:
-            raise ValueError(
-                f"sample_every is {self.sample_every}, but shard is on: no process holds a model to write; set it to 0"
-            )
-        if self.shard and self.compile == "on":
-            raise ValueError("compile is on, and so is shard: a model in parts is not compiled; set compile to auto")
-        return self
+    replaced_keys: ClassVar[Mapping[str, str]] = {
+        "accumulate": "is now train.grad_accum_steps; rename it",
+        "decay_fraction": "is now train.lr_decay_fraction; rename it",
+        "clip_norm": "is now train.grad_clip; rename it",
+        "average": "is now train.ema_decay; rename it",
+        "log_every": "is now runtime.log_every; move it",
+        "checkpoint_every": "is now runtime.checkpoint_every_seconds; move it",
+        "checkpoint_steps": "is now runtime.checkpoint_every_steps; move it",
+        "sample_every": "is now runtime.sample_every; move it",
+        "track": "is now runtime.trackers; move it",
+        "shard": "was removed, with the sharding of models among processes; delete it",
+    }
+
+
+class RuntimeParams(Section):
+    """Settings that do not change the model: no stage of dvc.yaml depends on them."""
+
+    log_every: int = Field(default=50, ge=1)
+    checkpoint_every_seconds: float = Field(default=5.0, ge=0.0)
+    checkpoint_every_steps: int = Field(default=0, ge=0)
+    sample_every: int = Field(default=0, ge=0)
+    trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(default=[])

@@ -1,18 +1,23 @@
-"""How learning rates and momentum change with the step."""
+"""The learning rate schedule and Muon's momentum schedule."""
 
 
-def trapezoid(step: float, max_steps: int, warmup_steps: int, decay_fraction: float) -> float:
-    """Give the part of the full learning rate at `step` (from 0): a rise, a plateau, a fall in a line to zero.
+def lr_factor(step: float, max_steps: int, warmup_steps: int, decay_fraction: float) -> float:
+    """Return the share of the full learning rate at `step`: linear warm-up, constant, linear decay to zero.
 
-    The fall takes the last `decay_fraction` of the steps, and the last step still moves. A step may be a fraction,
-    where time is what runs out.
+    The last step still has a positive rate.
+
+    Args:
+        step: steps taken so far; a fraction if training is limited by time.
+        max_steps: number of steps.
+        warmup_steps: steps of the warm-up.
+        decay_fraction: share of the steps, at the end, over which the rate decays.
     """
-    rise = (step + 1) / warmup_steps if step < warmup_steps else 1.0
+    warmup = (step + 1) / warmup_steps if step < warmup_steps else 1.0
     decay_steps = decay_fraction * max_steps
-    fall = (max_steps - step) / decay_steps if max_steps - step < decay_steps else 1.0
-    return min(rise, fall)
+    decay = (max_steps - step) / decay_steps if max_steps - step < decay_steps else 1.0
+    return min(warmup, decay)
 
 
-def momentum_rise(step: float, start: float = 0.85, end: float = 0.95, steps: int = 300) -> float:
-    """Give Muon's momentum at `step`: low while gradients still turn, then constant."""
-    return start + (end - start) * min(1.0, step / steps)
+def muon_momentum(step: float, start: float = 0.85, end: float = 0.95, warmup_steps: int = 300) -> float:
+    """Return Muon's momentum at `step`: lower at first, when gradients change quickly, then constant."""
+    return start + (end - start) * min(1.0, step / warmup_steps)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish to stop after the step under way; a second one ends the process at once."""
+"""Handle SIGTERM and SIGINT by stopping after the current step; a second signal ends the process at once."""
 
 import signal
 from collections.abc import Iterator
@@ -8,32 +8,33 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stop:
-    """Whether a signal came, and which."""
+class StopRequest:
+    """The signal that asked the process to stop, or None."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
 
 
 @contextmanager
-def stopping(patient: bool = False) -> Iterator[Stop]:
-    """Catch the signals; on leaving, handlers are what they were.
+def catch_stop_signals(ignore_repeats: bool = False) -> Iterator[StopRequest]:
+    """Catch the signals, and restore the previous handlers on exit.
 
-    With `patient`, a second signal does not end the process: where several processes stop together, each may get the
-    same wish twice.
+    Args:
+        ignore_repeats: whether a second signal is ignored; needed if several processes stop together, because each may
+            receive the signal twice.
     """
-    stop = Stop()
-    before = {each: signal.getsignal(each) for each in SIGNALS}
+    request = StopRequest()
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def note(number: int, _frame: FrameType | None) -> None:
-        stop.signal = signal.Signals(number)
-        for each in SIGNALS if not patient else ():
-            signal.signal(each, signal.SIG_DFL)
+    def handle(number: int, _frame: FrameType | None) -> None:
+        request.signal = signal.Signals(number)
+        for other in () if ignore_repeats else SIGNALS:
+            signal.signal(other, signal.SIG_DFL)
 
-    for each in SIGNALS:
-        signal.signal(each, note)
+    for number in SIGNALS:
+        signal.signal(number, handle)
     try:
-        yield stop
+        yield request
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,80 +1,95 @@
-"""The learning curve shown elsewhere as well: in TensorBoard, MLflow or Weights & Biases, where `train.track` asks."""
+"""Send the learning curve to TensorBoard, MLflow or Weights & Biases, as `runtime.trackers` requests.
+
+The trackers are in `stages/tools/trackers` and are imported by name, so a change to one does not retrain a model.
+"""
 
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 from typing import Protocol
 
 from stages.core.errors import ParameterError
 from stages.core.logs import log
 
-Value = str | int | float | bool | None | list[str]
+ParamValue = str | int | float | bool | None | list[str]
 
 
 class Tracker(Protocol):
-    """What a service of that kind is told."""
+    """A run in a tracking service."""
 
-    def row(self, step: int, figures: Mapping[str, float]) -> None:
-        """Show a row of the learning curve."""
+    def log_point(self, step: int, values: Mapping[str, float]) -> None:
+        """Send a point of the learning curve."""
 
-    def end(self, succeeded: bool) -> None:
-        """Say that no more will come: the training has ended, or was stopped or failed."""
+    def finish(self, succeeded: bool) -> None:
+        """End the run: training is complete, or was stopped or failed."""
 
 
-# Begins to track a run of that name with those parameters.
-Make = Callable[[str, Mapping[str, Value]], Tracker]
+# Starts a run with a name and parameters.
+TrackerFactory = Callable[[str, Mapping[str, ParamValue]], Tracker]
 
 
 class Trackers:
-    """Several together. One that fails is left out from then on: a training is not lost to a service that is down."""
+    """Several trackers; one that fails is removed with a warning, so that it cannot stop a training.
 
-    def __init__(self, kinds: Mapping[str, Make], params: Mapping[str, Value]) -> None:
-        self.running: dict[str, Tracker] = {}
-        name = f"{os.environ.get('DVC_EXP_NAME') or 'folio'} {time.strftime('%Y-%m-%d %H.%M.%S')}"
-        for kind, make in kinds.items():
-            with self._left_out_if_it_fails(kind):
-                self.running[kind] = make(name, params)
+    Args:
+        factories: the trackers to start, by name.
+        params: parameters of the run.
+    """
 
-    def row(self, step: int, figures: Mapping[str, float]) -> None:
-        """Show a row of the learning curve in all of them."""
-        self._each(lambda tracker: tracker.row(step, figures))
+    def __init__(self, factories: Mapping[str, TrackerFactory], params: Mapping[str, ParamValue]) -> None:
+        self.active: dict[str, Tracker] = {}
+        run_name = f"{os.environ.get('DVC_EXP_NAME') or 'folio'} {time.strftime('%Y-%m-%d %H.%M.%S')}"
+        for name, factory in factories.items():
+            with self._removed_on_failure(name):
+                self.active[name] = factory(run_name, params)
 
-    def end(self, succeeded: bool) -> None:
-        """Say that no more will come."""
-        self._each(lambda tracker: tracker.end(succeeded))
+    def log_point(self, step: int, values: Mapping[str, float]) -> None:
+        """Send a point of the learning curve to all trackers."""
+        self._for_each(lambda tracker: tracker.log_point(step, values))
 
-    def _each(self, do: Callable[[Tracker], None]) -> None:
-        for kind, tracker in list(self.running.items()):
-            with self._left_out_if_it_fails(kind):
-                do(tracker)
+    def finish(self, succeeded: bool) -> None:
+        """End all runs."""
+        self._for_each(lambda tracker: tracker.finish(succeeded))
+
+    def _for_each(self, action: Callable[[Tracker], None]) -> None:
+        for name, tracker in list(self.active.items()):
+            with self._removed_on_failure(name):
+                action(tracker)
 
     @contextmanager
-    def _left_out_if_it_fails(self, kind: str) -> Iterator[None]:
+    def _removed_on_failure(self, name: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            self.running.pop(kind, None)
-            log.warning("%s failed (%s); training goes on without it", kind, str(error).strip() or type(error).__name__)
+            self.active.pop(name, None)
+            reason = str(error).strip() or type(error).__name__
+            log.warning("tracker %s failed (%s); training continues without it", name, reason)
 
 
-def logs() -> Path:
-    """Give the folder for files; in queued experiments, which run in a copy, that of the real project."""
-    return Path(os.environ.get("DVC_ROOT", ".")) / "logs"
+@contextmanager
+def track(factories: Mapping[str, TrackerFactory], params: Mapping[str, ParamValue]) -> Iterator[Trackers]:
+    """Track a training until it completes, stops or fails."""
+    trackers = Trackers(factories, params)
+    succeeded = False
+    try:
+        yield trackers
+        succeeded = True
+    finally:
+        trackers.finish(succeeded)
 
 
-def find(kind: str) -> Make:
-    """Find what tracks with a service.
+def load_tracker(name: str) -> TrackerFactory:
+    """Return the factory of a tracker.
 
     Raises:
-        ParameterError: where its library is not installed.
+        ParameterError: if its library is not installed.
     """
     try:
-        make: Make = import_module(f"stages.tools.trackers.{kind}").Run
+        factory: TrackerFactory = import_module(f"stages.tools.trackers.{name}").start_run
     except ImportError as error:
         raise ParameterError(
-            f"train.track names '{kind}', whose library is not installed ({error}): pip install -e '.[{kind}]'"
+            f"runtime.trackers contains '{name}', whose library is not installed ({error}): pip install -e '.[{name}]'"
         ) from None
-    return make
+    return factory

@@ -1,29 +1,40 @@
-"""The loop: a batch, its gradient, a step; and, now and then, a row of the learning curve."""
+"""The training loop."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own habit
+from torch.nn import functional as F  # noqa: N812 - the usual name
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from stages.core.errors import WorkError
 from stages.core.logs import log, progress_bar
-from stages.metrics.losses import Windows, measure
+from stages.metrics.losses import evaluate_loss
+from stages.metrics.windows import Windows
 from stages.models.base import LanguageModel
-from stages.train.batches import Batch, Batches
-from stages.train.distributed import Processes
+from stages.train.batches import Batch, BatchSampler
+from stages.train.distributed import ProcessGroup
 from stages.train.muon import Muon
-from stages.train.params import TrainParams
-from stages.train.schedule import momentum_rise, trapezoid
-from stages.train.sharding import whole
+from stages.train.params import RuntimeParams, TrainParams
+from stages.train.schedule import lr_factor, muon_momentum
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of reports/train.tsv; `train_loss` is the mean since the row before, `val_loss` that of some windows."""
+class CurvePoint:
+    """A point of the learning curve, one row of reports/train.tsv.
+
+    Attributes:
+        step: optimizer steps so far.
+        tokens: tokens predicted so far.
+        train_loss: mean training loss since the previous point.
+        val_loss: loss on `train.eval_windows` windows of the validation text.
+        lr: learning rate.
+    """
 
     step: int
     tokens: int
@@ -32,169 +43,215 @@ class Row:
     lr: float
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = tuple(field.name for field in fields(CurvePoint))
+
+
+def _do_nothing(*_: object) -> None:
+    """Ignore an event of the training."""
 
 
 class Trainer:
-    """A model on its way: weights, optimizers, batches, step and curve.
+    """A model in training: its optimizers, batches, step and learning curve.
 
     Args:
-        model: on the device that it shall be trained on.
-        batches: what it learns from.
-        optimizers: made for the model's weights.
-        val: windows that the curve's validation loss is measured on.
-        params: how to learn.
-        compiled: the model as torch.compile made it, or the model itself.
-        processes: which of several this is.
+        model: the model, on the device to train on.
+        sampler: of training batches.
+        optimizers: for the weights of the model.
+        val_windows: windows for the validation loss of the curve.
+        params: how to train.
+        runtime: how often to log.
+        forward_model: what computes the loss: the model itself, or compiled or wrapped for several processes.
+        group: the processes that train the model together.
     """
 
     def __init__(
         self,
         model: LanguageModel,
-        batches: Batches,
+        sampler: BatchSampler,
         optimizers: list[Optimizer],
-        val: Windows,
+        val_windows: Windows,
         params: TrainParams,
-        compiled: nn.Module,
-        processes: Processes | None = None,
+        runtime: RuntimeParams,
+        forward_model: nn.Module | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
-        self.model, self.batches, self.optimizers, self.val, self.params = model, batches, optimizers, val, params
-        self.compiled = compiled
-        self.average = [weight.detach().clone() for weight in model.parameters()] if params.average else []
-        self.processes = processes or Processes()
-        self.best: list[Tensor] = []  # the weights of the row with the lowest val_loss, where those are kept
+        self.model, self.sampler, self.optimizers, self.val_windows = model, sampler, optimizers, val_windows
+        self.params, self.runtime = params, runtime
+        self.forward_model = forward_model or model
+        self.group = group or ProcessGroup()
+        self.ema = self._make_ema() if params.ema_decay else None
+        self.best_weights: list[Tensor] = []  # of the point with the lowest val_loss, if train.keep is `best`
         self.step = 0
-        self.seconds = 0.0  # of training, those before a stop as well
-        self.losses: list[Tensor] = []  # since the last row, on the device, so that a GPU need not wait for each
-        self.rows: list[Row] = []
+        self.seconds = 0.0  # time of all steps, including those before a restart
+        self.losses: list[Tensor] = []  # since the last point; kept on the device to avoid waiting for it
+        self.first_nonfinite_step = torch.zeros((), dtype=torch.int64, device=val_windows.inputs.device)
+        self.curve: list[CurvePoint] = []
 
     @property
     def tokens_seen(self) -> int:
-        """Count the tokens predicted in training so far."""
-        return self.step * self.params.accumulate * self.batches.batch_size * self.batches.block_size
+        """Return the number of tokens predicted in training so far."""
+        return self.step * self.params.grad_accum_steps * self.sampler.batch_size * self.sampler.block_size
 
     @property
-    def place(self) -> float:
-        """Give how far training is, in steps: where time runs out sooner than steps do, as far as time is."""
-        in_time = self.seconds / self.params.max_seconds if self.params.max_seconds else 0.0
-        return max(self.step, in_time * self.params.max_steps)
+    def progress(self) -> float:
+        """Return the progress in steps: the number of steps, or the used share of `train.max_seconds`, if larger."""
+        time_share = self.seconds / self.params.max_seconds if self.params.max_seconds else 0.0
+        return max(self.step, time_share * self.params.max_steps)
 
     @property
-    def done(self) -> bool:
-        """Say whether steps or time have run out, or `patience` rows have brought nothing."""
-        if self.place >= self.params.max_steps:
+    def is_done(self) -> bool:
+        """Return whether the steps, the time or the patience are used up."""
+        if self.progress >= self.params.max_steps:
             return True
-        losses = [row.val_loss for row in self.rows]
+        losses = [point.val_loss for point in self.curve]
         return 0 < self.params.patience < len(losses) - losses.index(min(losses)) if losses else False
 
-    def run(
-        self, after_step: Callable[[], None] = lambda: None, after_row: Callable[[Row], None] = lambda _: None
+    def train(
+        self,
+        after_step: Callable[[], None] = _do_nothing,
+        after_point: Callable[[CurvePoint], None] = _do_nothing,
     ) -> None:
-        """Take every step that is left, and end with the averaged or the best weights where there are such.
+        """Take all remaining steps; at the end the model has the averaged or the best weights, if requested.
 
         Args:
-            after_step: called after every step but the last, when the trainer is in a state to go on from.
-            after_row: called with every new row of the curve.
+            after_step: called after every step but the last, when a checkpoint can be saved.
+            after_point: called with every new point of the curve.
         """
         self.model.train()
-        first, start = self.tokens_seen, time.monotonic()
+        first_tokens, start = self.tokens_seen, time.monotonic()
         with progress_bar() as progress:
             task = progress.add_task("train", total=self.params.max_steps, completed=self.step, note="")
-            while not self.done:
-                rate = self.take_step()
-                if self.step % self.params.log_every == 0:
+            while not self.is_done:
+                lr = self.take_step()
+                if self.step % self.runtime.log_every == 0:
+                    self.check_finite()
                     note = f"loss {float(self.losses[-1]):.3f}"
-                    rate_now = (self.tokens_seen - first) / (time.monotonic() - start)
-                    progress.update(task, note=f"{note}, {rate_now:,.0f} tokens/s")
+                    speed = (self.tokens_seen - first_tokens) / (time.monotonic() - start)
+                    progress.update(task, note=f"{note}, {speed:,.0f} tokens/s")
                     log.info("step %d of %d, %s", self.step, self.params.max_steps, note)
-                if self.step % self.params.eval_every == 0 or self.done:
-                    self.add_row(rate)
-                    after_row(self.rows[-1])
-                progress.update(task, completed=self.place)
-                if not self.done:
+                if self.step % self.params.eval_every == 0 or self.is_done:
+                    self.check_finite()
+                    self.add_point(lr)
+                    after_point(self.curve[-1])
+                progress.update(task, completed=self.progress)
+                if not self.is_done:
                     after_step()
-        self._end()
+        self._finish()
         self.model.eval()
 
     def take_step(self) -> float:
-        """Learn from one batch, or from `accumulate` of them; give the learning rate."""
-        rate = self._set_rates()
+        """Take one optimizer step and return its learning rate."""
+        lr = self._set_learning_rates()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         start = time.monotonic()
-        if self.processes.count > 1:  # each drops out activations of its own, the same after a restart
-            torch.manual_seed((self.params.seed + self.step * self.processes.count + self.processes.rank) % 2**63)
-        batches = self.batches.draw_step(self.params.accumulate)
-        loss = torch.stack([self._add_gradient(batch) for batch in batches]).mean()
-        gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
-        self.processes.average([loss] if self.params.shard else [*gradients, loss])  # sharded ones are averages
-        length = whole(nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm or torch.inf))
-        if not (loss + length).isfinite():
-            raise WorkError(
-                f"at step {self.step + 1} the loss is {float(loss):g} and the gradient's norm {float(length):g}: the "
-                f"weights were left as they were; try a smaller train.lr, or train.clip_norm 1.0"
-            )
+        if self.group.count > 1:  # dropout differs between processes, but not after a restart
+            torch.manual_seed((self.params.seed + self.step * self.group.count + self.group.rank) % 2**63)
+        batches = list(self.sampler.sample_step(self.params.grad_accum_steps))
+        losses = [
+            self._backward(batch, len(batches), is_last=index == len(batches) - 1)
+            for index, batch in enumerate(batches)
+        ]
+        loss = self.group.mean_tensor(torch.stack(losses).mean())
+        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.grad_clip or torch.inf)
+        self._note_nonfinite(loss + grad_norm)
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
         self.losses.append(loss)
-        if self.params.max_seconds:
-            self.seconds = self.processes.mean(self.seconds + time.monotonic() - start)  # all stop at the same step
-        if self.average:
-            self._update_average()
-        return rate
+        if self.params.max_seconds:  # averaged, so that all processes stop at the same step
+            self.seconds = self.group.mean_number(self.seconds + time.monotonic() - start)
+        if self.ema:
+            self.ema.update_parameters(nn.ParameterList(self.model.parameters()))
+        return lr
 
-    def add_row(self, rate: float) -> None:
-        """Measure, and put a row on the curve; with averaged weights, those are what is measured."""
+    def check_finite(self) -> None:
+        """Wait for the device, and check that every loss and gradient so far is finite.
+
+        Raises:
+            WorkError: if one is infinite or NaN.
+        """
+        step = int(self.first_nonfinite_step)
+        if step:
+            raise WorkError(
+                f"at step {step} the loss or its gradient is infinite or NaN; no checkpoint was saved after it. "
+                "Try a smaller train.lr, or train.grad_clip: 1.0"
+            )
+
+    def add_point(self, lr: float) -> None:
+        """Evaluate the model, with its averaged weights if there are any, and add a point to the curve."""
         train_loss = float(torch.stack(self.losses).mean())
         self.losses.clear()
-        self.swap_average()
-        val_loss = measure(self.model, [self.val]).loss
-        if self.params.keep == "best" and val_loss < min((row.val_loss for row in self.rows), default=torch.inf):
-            self.best = [weight.detach().clone() for weight in self.model.parameters()]
-        self.swap_average()
-        self.rows.append(Row(self.step, self.tokens_seen, train_loss, val_loss, rate))
+        with self._ema_weights():
+            val_loss = evaluate_loss(self.model, [self.val_windows]).loss
+            if self.params.keep == "best" and val_loss < min(
+                (point.val_loss for point in self.curve), default=torch.inf
+            ):
+                self.best_weights = [weight.detach().clone() for weight in self.model.parameters()]
+        self.curve.append(CurvePoint(self.step, self.tokens_seen, train_loss, val_loss, lr))
 
-    @torch.no_grad()
-    def swap_average(self) -> None:
-        """Exchange the weights and their average; nothing where no average is kept."""
-        for weight, average in zip(self.model.parameters(), self.average, strict=False):
-            kept = weight.clone()
-            weight.copy_(average)
-            average.copy_(kept)
+    def curve_rows(self) -> list[tuple[int | float, ...]]:
+        """Return the points of the curve as rows, in the order of COLUMNS."""
+        return [astuple(point) for point in self.curve]
 
-    def table(self) -> list[tuple[int | float, ...]]:
-        """Give the curve's rows, in the order of COLUMNS."""
-        return [astuple(row) for row in self.rows]
-
-    @torch.no_grad()
-    def _end(self) -> None:
-        self.swap_average()
-        for weight, best in zip(self.model.parameters(), self.best, strict=False):
-            weight.copy_(best)
-
-    def _add_gradient(self, batch: Batch) -> Tensor:
-        inputs = (batch.inputs,) if batch.log_prior is None else (batch.inputs, batch.log_prior)
-        logits = self.compiled(*inputs)
-        loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
-        shares = self.params.accumulate
-        if self.params.batch_size % self.processes.count:  # whole batches are shared out, not their windows
-            shares //= self.processes.count
-        torch.autograd.backward(loss / shares)
+    def _backward(self, batch: Batch, batch_count: int, is_last: bool) -> Tensor:
+        """Add the gradient of a batch, weighted by 1 / batch_count, and return its loss."""
+        # The processes exchange gradients once per step.
+        synchronization = nullcontext() if is_last or self.group.count == 1 else self.forward_model.no_sync()  # type: ignore[operator]
+        with synchronization:
+            logits = self.forward_model(batch.inputs, positions=batch.positions)
+            loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
+            torch.autograd.backward(loss / batch_count)
         return loss.detach()
 
-    def _set_rates(self) -> float:
+    def _set_learning_rates(self) -> float:
         params = self.params
-        factor = trapezoid(self.place, params.max_steps, params.warmup_steps, params.decay_fraction)
+        factor = lr_factor(self.progress, params.max_steps, params.warmup_steps, params.lr_decay_fraction)
         for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * factor
+            for param_group in optimizer.param_groups:
+                param_group["lr"] = param_group["base_lr"] * factor
                 if isinstance(optimizer, Muon):
-                    group["momentum"] = momentum_rise(self.step)
+                    param_group["momentum"] = muon_momentum(self.step)
         return params.lr * factor
 
+    def _note_nonfinite(self, value: Tensor) -> None:
+        """Remember the first step with an infinite or NaN value; on the CPU, stop before the weights change."""
+        is_first = ~value.isfinite() & (self.first_nonfinite_step == 0)
+        self.first_nonfinite_step = torch.where(is_first, self.step + 1, self.first_nonfinite_step)
+        if value.device.type == "cpu":
+            self.check_finite()
+
+    def _make_ema(self) -> AveragedModel:
+        """Return an exponential moving average of the trainable weights."""
+
+        def update(averages: Any, weights: Any, _count: object) -> None:  # noqa: ANN401 - sequences of tensors
+            # A young average follows the weights closely, to forget the random initialization.
+            rate = max(1 - self.params.ema_decay, 1 / (1 + self.step / 10))
+            torch._foreach_lerp_(averages, weights, rate)
+
+        # A list of the weights, because a copy of the whole model would contain its n-gram counts.
+        ema = AveragedModel(nn.ParameterList(self.model.parameters()), multi_avg_fn=update)
+        ema.n_averaged.fill_(1)  # the initial weights
+        return ema
+
+    @contextmanager
+    def _ema_weights(self) -> Iterator[None]:
+        self.swap_ema_weights()
+        try:
+            yield
+        finally:
+            self.swap_ema_weights()
+
     @torch.no_grad()
-    def _update_average(self) -> None:
-        # A young average leans on the present: a fixed weight would keep the first, random weights for long.
-        weight = max(1 - self.params.average, 1 / (1 + self.step / 10))
-        torch._foreach_lerp_(self.average, list(self.model.parameters()), weight)
+    def swap_ema_weights(self) -> None:
+        """Exchange the weights and their average, if there is one."""
+        for weight, average in zip(self.model.parameters(), self.ema.parameters() if self.ema else (), strict=False):
+            copy = weight.clone()
+            weight.copy_(average)
+            average.copy_(copy)
+
+    @torch.no_grad()
+    def _finish(self) -> None:
+        self.swap_ema_weights()
+        for weight, best in zip(self.model.parameters(), self.best_weights, strict=False):
+            weight.copy_(best)

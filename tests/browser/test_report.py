@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from stages.tools.compare.comparison_page import as_page
-from stages.tools.compare.table import compare
+from stages.tools.compare.comparison_page import render_comparison
+from stages.tools.compare.table import compare_runs
 from tests.report.conftest import reported  # noqa: F401 - a fixture
 from tests.tools.compare.test_table import SEEDS
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
 CHROMIUM = shutil.which("chromium")
-SECTIONS = ["loss", "learning", "sureness", "difficulty", "surprise", "attention", "copies", "origin"]
+SECTIONS = ["loss", "learning", "confidence", "difficulty", "highlighted", "attention", "samples", "provenance"]
 
 
 @pytest.fixture(scope="module")
@@ -60,23 +60,23 @@ def test_every_section_has_content(page: Any):
 def test_the_keyboard_reaches_the_coloured_text(page: Any):
     for _ in range(20):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.id") == "coloured":
+        if page.evaluate("document.activeElement.id") == "highlighted-text":
             break
-    assert page.evaluate("document.activeElement.id") == "coloured"
+    assert page.evaluate("document.activeElement.id") == "highlighted-text"
     said = [page.inner_text("#about")]
     for key in ("ArrowRight", "End", "Home"):
         page.keyboard.press(key)
         said.append(page.inner_text("#about"))
     assert said[0] == said[3]
     assert len(set(said[:3])) == 3
-    assert "Likeliest:" in said[0]
+    assert "Most likely:" in said[0]
     assert said[0].count("%") == 6
 
 
 def test_pointing_at_a_character_says_the_same(page: Any):
-    page.hover("#coloured span:nth-of-type(12)")
+    page.hover("#highlighted-text span:nth-of-type(12)")
     pointed = page.inner_text("#about")
-    page.focus("#coloured")
+    page.focus("#highlighted-text")
     page.keyboard.press("Home")
     for _ in range(11):
         page.keyboard.press("ArrowRight")
@@ -100,9 +100,9 @@ def test_a_telephone_can_show_it(browser: Any, reported: Path):  # noqa: F811
 
 def test_the_comparison_is_accessible_too(browser: Any, tmp_path: Path):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    (tmp_path / "compare.html").write_text(as_page(compare(SEEDS), SEEDS))
+    (tmp_path / "compare.html").write_text(render_comparison(compare_runs(SEEDS), SEEDS))
     opened = browser.new_page()
     opened.goto((tmp_path / "compare.html").as_uri())
-    assert opened.inner_text("h1") == "5 runs side by side"
+    assert opened.inner_text("h1") == "5 runs compared"
     found = axe.Axe().run(opened).response["violations"]
     assert not [each["id"] for each in found if each["impact"] in ("serious", "critical")]

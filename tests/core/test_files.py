@@ -9,7 +9,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "file.txt"
     files.write_text(path, "first\r\n")
     assert path.read_bytes() == b"first\r\n"
-    with pytest.raises(RuntimeError), files.replacing(path) as temporary:
+    with pytest.raises(RuntimeError), files.atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_bytes() == b"first\r\n"
@@ -39,3 +39,8 @@ def test_json_refuses_what_is_no_number(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "file", {"loss": float("nan")})
     assert not (tmp_path / "file").exists()
+
+
+def test_a_table_has_a_header_whole_numbers_and_six_digits(tmp_path):
+    files.write_tsv(tmp_path / "new" / "t.tsv", ("step", "loss"), [(1, 2.0), (20, 1 / 3), (300, 1e-7)])
+    assert (tmp_path / "new" / "t.tsv").read_text() == "step\tloss\n1\t2\n20\t0.333333\n300\t1e-07\n"

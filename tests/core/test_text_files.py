@@ -1,12 +1,12 @@
 import pytest
 
 from stages.core.errors import TextError
-from stages.core.text_files import DOWNLOAD, read_text
+from stages.core.text_files import HOW_TO_DOWNLOAD, read_text
 
 
 @pytest.mark.parametrize("piece", [1, 3, 100])
 def test_what_is_not_utf8_is_named_with_byte_and_line(piece, tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.core.text_files.PIECE", piece)
+    monkeypatch.setattr("stages.core.text_files.CHUNK_BYTES", piece)
     (tmp_path / "latin.txt").write_bytes("fi–st\nc".encode() + b"\xe9\n")
     with pytest.raises(TextError, match=r"latin\.txt is not UTF-8: byte 9 \(line 2\) is 0xe9.*iconv"):
         read_text(tmp_path / "latin.txt")
@@ -30,7 +30,7 @@ def test_line_ends_and_byte_order_marks_stay(tmp_path):
 
 
 def test_a_missing_text_is_named_with_what_to_do(tmp_path):
-    with pytest.raises(TextError, match=r"none\.txt does not exist; check its path"):
+    with pytest.raises(TextError, match=r"none\.txt does not exist; check the path"):
         read_text(tmp_path / "none.txt")
     with pytest.raises(TextError, match="dvc repro download"):
-        read_text(tmp_path / "none.txt", DOWNLOAD)
+        read_text(tmp_path / "none.txt", HOW_TO_DOWNLOAD)

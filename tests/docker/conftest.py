@@ -21,9 +21,18 @@ USER = 4321  # a user that no image knows
 SMALL: dict[str, dict[str, object]] = {
     "compute": {"threads": 1},
     "download": {"corpus": "own"},
-    "model": {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16, "window": 8, "order": 4, "folds": 3},
-    "train": {"max_steps": 2500, "batch_size": 2, "eval_every": 500, "log_every": 10, "checkpoint_every": 0.2},
-    "sample": {"count": 1, "length": 20},
+    "model": {
+        "block_size": 32,
+        "n_layer": 1,
+        "n_head": 2,
+        "n_embd": 16,
+        "sliding_window": 8,
+        "ngram_order": 4,
+        "cross_fit_folds": 3,
+    },
+    "train": {"max_steps": 2500, "batch_size": 2, "eval_every": 500},
+    "runtime": {"log_every": 10, "checkpoint_every_seconds": 0.2},
+    "sample": {"num_samples": 1, "max_new_tokens": 20},
 }
 
 

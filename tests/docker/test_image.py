@@ -126,7 +126,7 @@ def test_a_place_that_cannot_be_written_or_is_full_is_one_line(fresh: Project, i
 
 def test_other_commands_are_run_as_they_are(image: str, finished: Project):
     assert docker("run", "--rm", image, "python", "-c", "print(6 * 7)").stdout.strip() == "42"
-    done = finished.run("sample", "--prompt", "the ", "--length", "10", "--count", "1")
+    done = finished.run("sample", "--prompt", "the ", "--max-new-tokens", "10", "--num-samples", "1")
     assert done.stdout.startswith("the ")
 
 

@@ -120,10 +120,10 @@ def test_own_texts_are_joined_by_blank_lines(download: Download, texts: dict[str
     [
         pytest.param(
             {},
-            "there is no file of a kind that is known in data/own/ (.jsonl, .ndjson",
+            "data/own/ has no file of a supported type (.jsonl, .ndjson",
             id="no folder",
         ),
-        pytest.param({"README.md": b"words"}, "there is no file of a kind that is known in data/own/", id="no text"),
+        pytest.param({"README.md": b"words"}, "data/own/ has no file of a supported type", id="no text"),
         pytest.param({"a.txt": b"fine", "b.txt": b"one\ntwo\xff"}, "b.txt is not UTF-8: byte 7 (line 2)", id="latin-1"),
         pytest.param({"a.txt": b"fine", "b.txt": b""}, "data/own/b.txt is empty", id="empty"),
     ],
@@ -144,7 +144,9 @@ ADDRESS = "https://127.0.0.1:1/words.txt"
     ("url", "sha256", "message"),
     [
         pytest.param(None, SUM, "url is None", id="no address"),
-        pytest.param(CLOSED, SUM, f"url is '{CLOSED}', but corpus is 'url': give an address that begins", id="http"),
+        pytest.param(
+            CLOSED, SUM, f"url is '{CLOSED}', but corpus is 'url': set it to an address that begins", id="http"
+        ),
         pytest.param("file:///etc/hostname", SUM, "begins with https://", id="file"),
         pytest.param(ADDRESS, None, "sha256 is None", id="no sum"),
         pytest.param(ADDRESS, SUM[:-1], "64 digits", id="a short sum"),
@@ -166,8 +168,8 @@ def test_an_address_that_cannot_be_reached_is_named(download: Download):
 
 def test_a_substitute_says_loudly_that_it_is_one(download: Download):
     said = succeeded(download(when_unreachable="python-docs"))
-    assert "GOING ON WITH ANOTHER TEXT: python-docs" in said
-    assert "It is not tinyshakespeare" in said
+    assert "USING ANOTHER TEXT: python-docs" in said
+    assert "instead of tinyshakespeare" in said
     assert "dvc repro -f download && dvc repro" in said
     told = provenance()
     assert (told["name"], told["source"], told["requested"]) == ("python-docs", "built-in", "tinyshakespeare")
@@ -191,8 +193,8 @@ def test_a_verified_text_survives_a_lost_network(download: Download):
     succeeded(download())
     MIRRORED.unlink()
     before = CORPUS.stat(), PROVENANCE.stat()
-    assert "is there already and its sha256 holds" in succeeded(download())
-    assert (CORPUS.stat().st_mtime_ns, PROVENANCE.stat().st_mtime_ns) == tuple(it.st_mtime_ns for it in before)
+    assert "is up to date: its sha256 is the expected one" in succeeded(download())
+    assert (CORPUS.stat().st_mtime_ns, PROVENANCE.stat().st_mtime_ns) == tuple(stat.st_mtime_ns for stat in before)
 
 
 def test_a_substitute_gives_way_to_the_real_text(download: Download):

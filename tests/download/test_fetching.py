@@ -16,8 +16,8 @@ import requests
 
 from stages.core.errors import DownloadError
 from stages.download import fetching
-from stages.download.corpora import Pinned
-from stages.download.fetching import fetch, places
+from stages.download.corpora import PinnedCorpus
+from stages.download.fetching import fetch, locations
 
 TEXT = b"Now is the winter of our discontent\n" * 30
 CLOSED = "http://127.0.0.1:1/words.txt"  # nothing listens on port 1: refused at once
@@ -119,8 +119,8 @@ def alone_and_hurried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def words(url: str = CLOSED, mirror_path: str | None = "words.txt") -> Pinned:
-    return Pinned("words", url, hashlib.sha256(TEXT).hexdigest(), "CC0-1.0", mirror_path)
+def words(url: str = CLOSED, mirror_path: str | None = "words.txt") -> PinnedCorpus:
+    return PinnedCorpus("words", url, hashlib.sha256(TEXT).hexdigest(), "CC0-1.0", mirror_path)
 
 
 @pytest.mark.parametrize("base", ["", "/", "/texts", "/texts/"])
@@ -138,7 +138,7 @@ def test_without_a_mirror_the_texts_own_address_is_asked(server: Server):
 
 def test_a_text_that_no_mirror_keeps_is_sought_at_its_own_address_only(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FOLIO_MIRROR", "/srv/texts")
-    assert places(words(mirror_path=None)) == [("url", CLOSED)]
+    assert locations(words(mirror_path=None)) == [("url", CLOSED)]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_when_nothing_answers_all_places_together_take_no_longer_than_agreed(
     monkeypatch.setattr(fetching, "STALL_SECONDS", 1.2)
     monkeypatch.setenv("FOLIO_MIRROR", silent)
     start = time.monotonic()
-    with pytest.raises(DownloadError, match=r"words\.txt: no answer.*own\.txt: no answer"):
+    with pytest.raises(DownloadError, match=r"words\.txt: no response.*own\.txt: no response"):
         fetch(words(f"{silent}/own.txt"), MANY)
     assert 0.9 < time.monotonic() - start < 1.8
 

@@ -20,12 +20,21 @@ from tests.import_graph import ROOT
 KINDS = {
     "bigram": {"kind": "bigram"},
     "gpt": {"kind": "gpt", "prior": "none"},
-    "gpt on a prior": {"kind": "gpt", "prior": "kneser_ney", "recent": True},
+    "gpt with a prior": {"kind": "gpt", "prior": "kneser_ney", "cache_lm": True},
 }
 SMALL = {
     "compute": {"threads": 1},
-    "model": {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16, "window": 8, "order": 4, "folds": 3},
-    "train": {"max_steps": 400, "batch_size": 2, "eval_every": 50, "log_every": 10, "checkpoint_steps": 3},
+    "model": {
+        "block_size": 32,
+        "n_layer": 1,
+        "n_head": 2,
+        "n_embd": 16,
+        "sliding_window": 8,
+        "ngram_order": 4,
+        "cross_fit_folds": 3,
+    },
+    "train": {"max_steps": 400, "batch_size": 2, "eval_every": 50},
+    "runtime": {"log_every": 10, "checkpoint_every_steps": 3},
 }
 
 

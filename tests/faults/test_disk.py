@@ -39,7 +39,10 @@ def run_with_file_limit(project, stage: str, limit: int) -> tuple[int, str]:
 @pytest.mark.parametrize(("stage", "limit"), [("tokenize", 10_000), ("train", 1000), ("evaluate", 100), ("sample", 9)])
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(make_project, stage, limit):
     project = make_project(
-        model=KINDS["bigram"], train={"max_steps": 5, "checkpoint_steps": 1000}, sample={"prompt": "the"}
+        model=KINDS["bigram"],
+        train={"max_steps": 5},
+        runtime={"checkpoint_every_steps": 1000},
+        sample={"prompt": "the"},
     )
     if stage in ("evaluate", "sample"):
         assert project.run()[0] == 0
@@ -87,10 +90,12 @@ def test_a_folder_that_may_not_be_written_is_one_line(small_disk):
 
 def test_a_loss_that_is_no_number_keeps_the_last_state(make_project):
     project = make_project(
-        model=KINDS["bigram"], train={"optimizer": "adamw", "lr": 1e37, "warmup_steps": 0, "checkpoint_steps": 1}
+        model=KINDS["bigram"],
+        train={"optimizer": "adamw", "lr": 1e37, "warmup_steps": 0},
+        runtime={"checkpoint_every_steps": 1},
     )
     code, said = project.run()
     assert code == 1
     assert "at step " in said
-    assert "try a smaller train.lr" in said
+    assert "Try a smaller train.lr" in said
     assert not (project.folder / "models").exists()

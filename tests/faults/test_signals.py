@@ -14,12 +14,14 @@ pytestmark = pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("whole_group", [False, True])
 def test_a_signal_saves_and_the_next_run_goes_on(make_project, number, whole_group):
-    project = make_project(model=KINDS["gpt on a prior"], train={"checkpoint_steps": 0, "checkpoint_every": 1000.0})
+    project = make_project(
+        model=KINDS["gpt with a prior"], runtime={"checkpoint_every_steps": 0, "checkpoint_every_seconds": 1000.0}
+    )
     assert project.run()[0] == 0
     whole = project.outputs()
     project.clean()
     process = project.start()
-    while not (project.folder / ".scratch").exists() or not list(project.folder.glob(".scratch/*/about.json")):
+    while not (project.folder / ".scratch").exists() or not list(project.folder.glob(".scratch/*/fingerprint.json")):
         time.sleep(0.01)
     time.sleep(0.5)
     start = time.monotonic()
@@ -40,7 +42,7 @@ def test_two_trainers_at_once_the_second_names_the_first(make_project):
     project.wait_for_state()
     start = time.monotonic()
     code, said = project.run()
-    assert (code, f"process {first.pid} is training the same model" in said) == (1, True)
+    assert (code, f"process {first.pid} is already training this model" in said) == (1, True)
     assert time.monotonic() - start < 3 + 4  # three seconds, and Python's and torch's own start
     end(first)
     second = project.start()  # the lock died with its holder

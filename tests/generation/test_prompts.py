@@ -1,19 +1,19 @@
 import pytest
 
 from stages.core.errors import TextError
-from stages.generation.prompts import known_text
+from stages.generation.prompts import replace_unknown
 from stages.tokenizers.char import CharTokenizer
 
 TOKENIZER = CharTokenizer("\n .ABCabce")
 
 
 def test_known_text_stays():
-    assert known_text("ABC abc.\n", TOKENIZER, "error") == "ABC abc.\n"
+    assert replace_unknown("ABC abc.\n", TOKENIZER, "error") == "ABC abc.\n"
 
 
-def test_every_unknown_character_is_shown_with_its_place():
+def test_every_unknown_character_is_listed_with_its_position():
     with pytest.raises(TextError) as error:
-        known_text("ab7é7", TOKENIZER, "error")
+        replace_unknown("ab7é7", TOKENIZER, "error")
     message = str(error.value)
     assert "'7' (U+0037, first at position 2)" in message
     assert "'é' (U+00E9, first at position 3)" in message
@@ -30,11 +30,11 @@ def test_every_unknown_character_is_shown_with_its_place():
         ("nearest", "d", "c"),
     ],
 )
-def test_unknown_characters_are_left_out_or_taken_for_the_nearest(unknown, text, expected):
-    assert known_text(text, TOKENIZER, unknown) == expected
+def test_unknown_characters_are_removed_or_replaced_by_the_nearest(unknown, text, expected):
+    assert replace_unknown(text, TOKENIZER, unknown) == expected
 
 
 @pytest.mark.parametrize(("text", "unknown"), [("", "error"), ("777", "skip")])
 def test_an_empty_prompt_is_refused(text, unknown):
-    with pytest.raises(TextError, match="nothing is left"):
-        known_text(text, TOKENIZER, unknown)
+    with pytest.raises(TextError, match="the text is empty"):
+        replace_unknown(text, TOKENIZER, unknown)

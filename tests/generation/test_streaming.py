@@ -1,82 +1,105 @@
-from typing import cast
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from stages.generation.sampling import Choice
-from stages.generation.streaming import generate, stream, uniform_numbers
-from stages.models import gpt
-from stages.models.base import LanguageModel, build
-from stages.models.ngram.mixture import opinions
-from tests.conftest import model_params
+from stages.generation.decoding import BlockDecoder, WindowDecoder, make_decoder
+from stages.generation.sampling import SamplingParams
+from stages.generation.streaming import draw_uniforms, generate_tokens, stream_tokens
+from stages.models.base import LanguageModel, build_model
+from stages.models.gpt_decoder import GptDecoder
+from stages.models.plain_generator import generate_plainly
+from tests.conftest import model_params, randomize
 from tests.import_graph import KINDS
 
-SIZE, BLOCK = 7, 12
-MODELS = [{"kind": kind} for kind in KINDS] + [
-    {"window": 4, "n_layer": 2},
+VOCAB_SIZE, BLOCK = 7, 12
+MODELS: list[dict[str, Any]] = [
+    *({"kind": kind} for kind in KINDS),
+    {"sliding_window": 4, "n_layer": 2},
     {"prior": "kneser_ney"},
-    {"prior": "kneser_ney", "order": 2},
-    {"prior": "kneser_ney", "recent": True, "window": 3, "n_layer": 2},
+    {"prior": "kneser_ney", "ngram_order": 2},
+    {"prior": "kneser_ney", "cache_lm": True, "sliding_window": 3, "n_layer": 2},
 ]
 
 
-def awake(**changes) -> LanguageModel:
+def random_model(**changes: Any) -> LanguageModel:
     torch.manual_seed(1)
-    model = build(model_params(block_size=BLOCK, **changes), SIZE)
-    model.fit(torch.randint(SIZE, (300,)))
-    for weight in model.parameters():
-        weight.data.normal_(std=0.5)
+    model = build_model(model_params(block_size=BLOCK, **changes), VOCAB_SIZE)
+    model.fit(torch.randint(VOCAB_SIZE, (300,)))
+    randomize(model, std=0.5)
     return model.eval()
 
 
-def reread(model: LanguageModel, prompt: torch.Tensor, length: int, seeds: list[int]) -> torch.Tensor:
-    """Write by reading everything again for each character."""
-    ids, start = prompt, 0
-    for luck in uniform_numbers(seeds, length).T:
-        if ids.shape[1] - start > BLOCK:
-            start = ids.shape[1] - BLOCK // 2
-        logits = unbounded(model, ids) if model.params.kind == "gpt" else model(ids[:, start:])
-        ids = torch.cat((ids, Choice().pick(logits[:, -1], luck)), dim=1)
+def naive_logits(model: LanguageModel, ids: Tensor, block_start: int) -> Tensor:
+    """Return the logits of the next token without keeping anything of the past."""
+    if model.params.kind == "gpt":  # rotary positions continue: the cached forward pass is the reference
+        return model(ids, kv_cache=model.new_kv_cache())[:, -1] if ids.shape[1] <= BLOCK else _cached(model, ids)
+    if model.supports_kv_cache:
+        return model(ids[:, block_start:])[:, -1]
+    return model(ids[:, -model.context_length :])[:, -1]
+
+
+def _cached(model: LanguageModel, ids: Tensor) -> Tensor:
+    kv_cache = model.new_kv_cache()
+    for token in ids.split(1, dim=1):
+        logits: Tensor = model(token, kv_cache=kv_cache)[:, -1]
+    return logits
+
+
+def generate_naively(model: LanguageModel, prompt: Tensor, count: int, seeds: list[int]) -> Tensor:
+    ids, block_start = prompt, 0
+    for uniforms in draw_uniforms(seeds, count).T:
+        if ids.shape[1] - block_start > BLOCK:
+            block_start = ids.shape[1] - BLOCK // 2
+        ids = torch.cat((ids, SamplingParams().sample_from(naive_logits(model, ids, block_start), uniforms)), dim=1)
     return ids[:, prompt.shape[1] :]
 
 
-def unbounded(model: LanguageModel, ids: torch.Tensor) -> torch.Tensor:
-    """Read a text longer than the block: attention goes back over a block, and so does what counts."""
-    params = model.params
-    assert isinstance(model, gpt.Model)
-    wide = build(params.model_copy(update={"block_size": 1000, "window": params.window or BLOCK}), SIZE).eval()
-    wide.load_state_dict(model.state_dict())
-    if params.prior == "none":
-        return cast(torch.Tensor, wide(ids))
-    ends = [ids[:, max(0, end - BLOCK) : end] for end in range(1, ids.shape[1] + 1)]
-    log_prior = [opinions(model.prior.rows, model.prior.find(end), end, params.recent)[:, -1] for end in ends]
-    return cast(torch.Tensor, wide(ids, torch.stack(log_prior, dim=1)))
+@pytest.mark.parametrize("changes", MODELS, ids=str)
+def test_processing_each_token_once_generates_the_same_text(changes):
+    model, prompt = random_model(**changes), torch.tensor([[1, 2, 3], [3, 3, 0]])
+    ids = generate_tokens(model, prompt, 40, SamplingParams(), [5, 6])  # three times the block of 12
+    assert torch.equal(ids, generate_naively(model, prompt, 40, [5, 6]))
 
 
 @pytest.mark.parametrize("changes", MODELS, ids=str)
-def test_reading_each_character_once_writes_what_reading_all_again_writes(changes):
-    model, prompt = awake(**changes), torch.tensor([[1, 2, 3], [3, 3, 0]])
-    ids = generate(model, prompt, 40, Choice(), [5, 6])  # past the block of 12, three times
-    assert torch.equal(ids, reread(model, prompt, 40, [5, 6]))
+def test_within_a_block_the_most_likely_text_is_that_of_the_plain_generator(changes):
+    model, prompt = random_model(**changes), torch.tensor([[1, 2, 3], [3, 3, 0]])
+    ids = generate_tokens(model, prompt, BLOCK - 3, SamplingParams(temperature=0.0), [5, 6])
+    assert torch.equal(ids, generate_plainly(model, prompt, BLOCK - 3, temperature=1e-5, seed=1))
 
 
-def test_a_sample_does_not_depend_on_its_neighbours():
-    model, prompt = awake(prior="kneser_ney", recent=True), torch.tensor([[1, 2, 3]])
-    together = generate(model, prompt.expand(3, -1), 30, Choice(), [7, 8, 9])
-    assert torch.equal(together[1:2], generate(model, prompt, 30, Choice(), [8]))
+@pytest.mark.parametrize(("kind", "decoder"), [("gpt", GptDecoder), ("head", BlockDecoder), ("average", WindowDecoder)])
+def test_each_kind_of_model_has_its_decoder(kind, decoder):
+    assert isinstance(make_decoder(random_model(kind=kind)), decoder)
+
+
+def test_a_sample_does_not_depend_on_the_others():
+    model, prompt = random_model(prior="kneser_ney", cache_lm=True), torch.tensor([[1, 2, 3]])
+    together = generate_tokens(model, prompt.expand(3, -1), 30, SamplingParams(), [7, 8, 9])
+    assert torch.equal(together[1:2], generate_tokens(model, prompt, 30, SamplingParams(), [8]))
     assert len({tuple(row) for row in together.tolist()}) == 3
 
 
-def test_a_prompt_longer_than_the_block_is_read_from_its_end():
-    model, prompt = awake(), torch.arange(40)[None] % SIZE
+def test_of_a_prompt_longer_than_the_block_the_end_is_used():
+    model, prompt = random_model(), torch.arange(40)[None] % VOCAB_SIZE
+    most_likely = SamplingParams(temperature=0.0)
     assert torch.equal(
-        generate(model, prompt, 5, Choice(0.0), [1]), generate(model, prompt[:, -12:], 5, Choice(0.0), [1])
+        generate_tokens(model, prompt, 5, most_likely, [1]),
+        generate_tokens(model, prompt[:, -12:], 5, most_likely, [1]),
     )
 
 
-def test_log_probabilities_are_the_model_s_own_whatever_was_chosen():
-    model, prompt = awake(), torch.tensor([[1, 2, 3]])
-    made = list(stream(model, prompt, 4, Choice(temperature=0.3, top_k=2), [1]))
-    ids = torch.cat([prompt, *(each for each, _ in made)], dim=1)
+def test_log_probabilities_are_those_of_the_model_before_the_filters():
+    model, prompt = random_model(), torch.tensor([[1, 2, 3]])
+    steps = list(stream_tokens(model, prompt, 4, SamplingParams(temperature=0.3, top_k=2), [1]))
+    ids = torch.cat([prompt, *(new for new, _ in steps)], dim=1)
     expected = model(ids[:, :-1]).log_softmax(-1).gather(-1, ids[:, 1:, None])[0, 2:, 0]
-    torch.testing.assert_close(torch.cat([log for _, log in made], dim=1)[0], expected)
+    torch.testing.assert_close(torch.cat([log_probs for _, log_probs in steps], dim=1)[0], expected)
+
+
+def test_the_temperature_changes_what_is_generated():
+    model, prompt = random_model(), torch.tensor([[1, 2, 3]])
+    cold, warm = (generate_tokens(model, prompt, 30, SamplingParams(temperature=t), [1]) for t in (0.2, 2.0))
+    assert not torch.equal(cold, warm)

@@ -3,52 +3,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from stages.metrics.losses import blockwise, measure, sliding, spread
-from stages.models.base import LanguageModel, build
+from stages.metrics.losses import evaluate_loss, token_losses
+from stages.metrics.windows import blockwise_windows
+from stages.models.base import LanguageModel, build_model
 from tests.conftest import model_params
 
 TEXT = torch.arange(23)
 
 
 class Counts(LanguageModel):
-    """Believes in the number of characters that it sees: what a window shows can be read off its loss."""
+    """Predicts the number of tokens of context, so that its loss shows what a window contains."""
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, **_: object) -> Tensor:
         seen = torch.arange(1, ids.shape[1] + 1)
         return F.one_hot(seen, 64).float().mul(50).expand(len(ids), -1, -1)
 
 
-def predicted(batches) -> list[tuple[int, int]]:
-    """List the characters that count, with the number of characters seen before each."""
-    found = []
-    for batch in batches:
-        for inputs, targets in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
-            assert inputs[1:] == targets[:-1]
-            found += [(target, seen) for seen, target in enumerate(targets, 1) if seen > batch.first]
-    return found
-
-
-@pytest.mark.parametrize("length", [2, 5, 6, 7, 11, 23])
-@pytest.mark.parametrize("batch_size", [1, 2, 100])
-def test_blockwise_predicts_every_character_but_the_first_once(length, batch_size):
-    found = predicted(blockwise(TEXT[:length], 5, batch_size))
-    assert sorted(character for character, _ in found) == list(range(1, length))
-    assert all(seen == (character - 1) % 5 + 1 for character, seen in found)  # nothing before the window
-
-
-@pytest.mark.parametrize("length", [7, 8, 9, 10, 23])
-@pytest.mark.parametrize("stride", [1, 2, 5, 6])
-def test_sliding_predicts_every_character_once_with_enough_before_it(length, stride):
-    found = predicted(sliding(TEXT[:length], 6, stride, 2))
-    assert sorted(character for character, _ in found) == list(range(1, length))
-    assert all(seen >= min(character, 6 - stride + 1) for character, seen in found)
-
-
 def test_the_loss_is_the_mean_over_all_windows_whatever_their_lengths():
-    model = build(model_params(kind="bigram", block_size=5), 23)
+    model = build_model(model_params(kind="bigram", block_size=5), 23)
     ids = torch.randint(23, (13,), generator=torch.Generator().manual_seed(1))
     expected = F.cross_entropy(model(ids[None, :-1])[0], ids[1:])
-    measured = measure(model, blockwise(ids, 5, 2))
+    measured = evaluate_loss(model, blockwise_windows(ids, 5, 2))
     assert measured.loss == pytest.approx(expected.item(), rel=1e-5)
     assert measured.accuracy == pytest.approx(float((model(ids[None, :-1])[0].argmax(-1) == ids[1:]).float().mean()))
     assert measured.counts.tolist() == [3, 3, 2, 2, 2]
@@ -57,39 +32,52 @@ def test_the_loss_is_the_mean_over_all_windows_whatever_their_lengths():
 def test_loss_by_position_belongs_to_its_position():
     model = Counts(model_params(block_size=4), 64)
     ids = torch.tensor([0, 1, 2, 3, 9, 1, 9, 3, 4])  # in windows of four: right at 1, 2, 3 and then at 1, 3, 4
-    by_position = measure(model, blockwise(ids, 4, 8)).by_position
+    by_position = evaluate_loss(model, blockwise_windows(ids, 4, 8)).loss_by_position
     assert (by_position > 1).tolist() == [False, True, False, True]
 
 
 def test_measuring_leaves_a_model_as_it_was():
-    model = build(model_params(kind="bigram"), 23)
+    model = build_model(model_params(kind="bigram"), 23)
     model.train()
-    measure(model, blockwise(TEXT, 5, 2))
+    evaluate_loss(model, blockwise_windows(TEXT, 5, 2))
     assert model.training
-
-
-@pytest.mark.parametrize(("count", "expected"), [(1, 1), (3, 3), (100, 4)])
-def test_spread_takes_windows_from_the_whole_text(count, expected):
-    windows = spread(TEXT, 5, count)
-    assert windows.inputs.shape == (expected, 5)
-    assert windows.inputs[0, 0] == 0
-    assert expected == 1 or windows.targets[-1, -1] == 22
 
 
 def test_many_logits_are_worked_out_few_windows_at_a_time(monkeypatch):
     shapes = []
 
     class Watched(Counts):
-        def forward(self, ids: Tensor) -> Tensor:
+        def forward(self, ids: Tensor, **_: object) -> Tensor:
             shapes.append(tuple(ids.shape))
             return super().forward(ids)
 
     model = Watched(model_params(block_size=5), 64)
-    at_once = measure(model, blockwise(TEXT, 5, 4))
+    at_once = evaluate_loss(model, blockwise_windows(TEXT, 5, 4))
     assert shapes == [(4, 5), (1, 2)]
-    monkeypatch.setattr("stages.metrics.losses.MOST_LOGITS", 5 * 64 * 3)
+    monkeypatch.setattr("stages.metrics.losses.MAX_LOGITS", 5 * 64 * 3)
     shapes.clear()
-    in_parts = measure(model, blockwise(TEXT, 5, 4))
+    in_parts = evaluate_loss(model, blockwise_windows(TEXT, 5, 4))
     assert shapes == [(3, 5), (1, 5), (1, 2)]
     assert in_parts.loss == pytest.approx(at_once.loss)
     assert torch.equal(in_parts.counts, at_once.counts)
+
+
+def test_token_losses_are_those_of_the_counted_positions():
+    model = build_model(model_params(kind="bigram", block_size=5), 23).eval()
+    ids = torch.randint(23, (13,), generator=torch.Generator().manual_seed(1))
+    losses = torch.cat([part.flatten() for part in token_losses(model, blockwise_windows(ids, 5, 2))])
+    expected = F.cross_entropy(model(ids[None, :-1])[0], ids[1:], reduction="none")
+    torch.testing.assert_close(losses, expected)
+
+
+def test_calibration_compares_confidence_with_accuracy():
+    class Confident(LanguageModel):
+        """Gives token 1 a probability of 0.7 and token 0 one of 0.3."""
+
+        def forward(self, ids: Tensor, **_: object) -> Tensor:
+            return torch.tensor([0.3, 0.7]).log().expand(*ids.shape, 2)
+
+    ids = torch.tensor([0, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1])  # 8 of 10 predictions are right
+    calibration = evaluate_loss(Confident(model_params(block_size=5), 2), blockwise_windows(ids, 5, 2)).calibration
+    assert calibration.error == pytest.approx(0.1, abs=1e-6)
+    assert calibration.counts.tolist() == [10.0 if index == 14 else 0.0 for index in range(20)]  # 0.70 … 0.75

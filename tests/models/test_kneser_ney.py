@@ -4,16 +4,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.metrics.losses import blockwise, measure
-from stages.models.kneser_ney import Model
-from stages.models.ngram.counts import count_ngrams, ranks
+from stages.metrics.losses import evaluate_loss
+from stages.metrics.windows import blockwise_windows
+from stages.models.kneser_ney import KneserNey
 from stages.tokenizers.char import CharTokenizer
 from tests.conftest import MIRROR, model_params
 from tests.models.ngram.reference import kneser_ney
 
 
-def fitted(ids, vocabulary_size: int, **changes) -> Model:
-    model = Model(model_params(kind="kneser_ney", **changes), vocabulary_size)
+def fitted(ids, vocab_size: int, **changes) -> KneserNey:
+    model = KneserNey(model_params(kind="kneser_ney", **changes), vocab_size)
     model.fit(torch.as_tensor(ids))
     return model
 
@@ -29,7 +29,7 @@ def test_distributions_equal_the_obvious_reference_on_seen_and_unseen_contexts(i
 
 @pytest.mark.parametrize("dense_entries", [0, 100, 1 << 20])
 def test_dense_and_sparse_rows_give_the_same(monkeypatch, tokens, tokenizer, dense_entries):
-    monkeypatch.setattr("stages.models.kneser_ney.DENSE_ENTRIES", dense_entries)
+    monkeypatch.setattr("stages.models.ngram.smoothing.MAX_DENSE_ENTRIES", dense_entries)
     ids = tokens.long()
     p = fitted(ids, len(tokenizer))(ids[None, :200]).exp()
     reference = kneser_ney([ids.tolist()], len(tokenizer), 4)
@@ -46,7 +46,7 @@ def test_distributions_sum_to_one_on_any_text(tokens, tokenizer):
 
 def test_a_large_vocabulary_does_not_overflow():
     ids = torch.arange(6000) * 7919 % 50_000  # 50,000^7 is far beyond 64 bits
-    p = fitted(ids, 50_000, order=7)(ids[None, :10]).exp()
+    p = fitted(ids, 50_000, ngram_order=7)(ids[None, :10]).exp()
     assert p[0, 6].argmax() == ids[7]
 
 
@@ -59,28 +59,14 @@ def test_the_window_hides_what_stands_before_it(tokens, tokenizer):
     torch.testing.assert_close(alone[:, 2:], inside[:, 2:])  # order 4 sees three characters
 
 
-def test_continuation_counts_count_distinct_left_neighbours():
-    text = np.array([0, 2, 1, 2, 1, 2, 0, 2])  # 2 follows 0 and 1: two left neighbours, four occurrences
-    unigrams = count_ngrams(text, 3, 2)[0]
-    assert unigrams.counts.tolist() == [1, 1, 2]
-    assert unigrams.raw.tolist() == [2, 2, 4]
-
-
 @pytest.mark.skipif(not MIRROR.exists(), reason="tinyshakespeare is not in FOLIO_MIRROR: its losses were not measured")
 def test_the_losses_on_tinyshakespeare_are_those_that_are_known():
     text = MIRROR.read_text()
-    tokenizer = CharTokenizer.of(text)
+    tokenizer = CharTokenizer.from_text(text)
     ids = torch.from_numpy(tokenizer.encode(text))
     train, val = ids[:1003854], ids[1003854:]
     for block_size, known in ((256, 1.5292), (2048, 1.5181)):
-        model = fitted(train, len(tokenizer), order=7, block_size=block_size)
-        assert measure(model, blockwise(val, block_size, 64)).loss == pytest.approx(known, abs=0.001)
+        model = fitted(train, len(tokenizer), ngram_order=7, block_size=block_size)
+        assert evaluate_loss(model, blockwise_windows(val, block_size, 64)).loss == pytest.approx(known, abs=0.001)
     p = model(val.long()[None, :-1])[0]  # one window: contexts run on through the whole text
     assert -float(p.gather(-1, val.long()[1:, None]).mean()) == pytest.approx(1.5165, abs=0.001)
-
-
-def test_ranks_name_an_occurrence_and_a_count():
-    rank, first, count = ranks(np.array([30, 10, 30, 20]))
-    assert rank.tolist() == [2, 0, 2, 1]
-    assert np.array([30, 10, 30, 20])[first].tolist() == [10, 20, 30]
-    assert count.tolist() == [1, 1, 2]

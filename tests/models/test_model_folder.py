@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from stages.core.errors import ModelError
-from stages.models.base import build
-from stages.models.model_folder import load, save
+from stages.models.base import build_model
+from stages.models.model_folder import load_model, save_model
 from stages.tokenizers.char import CharTokenizer
 from tests.conftest import model_params
 
 TOKENIZER = CharTokenizer("abcde")
 IDS = torch.tensor([[0, 1, 2, 3, 4, 3, 2, 1]])
-KINDS = [{"kind": "bigram"}, {"kind": "kneser_ney", "recent": True}, {}, {"prior": "kneser_ney", "n_layer": 2}]
+KINDS = [{"kind": "bigram"}, {"kind": "kneser_ney", "cache_lm": True}, {}, {"prior": "kneser_ney", "n_layer": 2}]
 
 
 def flip_a_bit(whole: bytes) -> bytes:
@@ -25,19 +25,19 @@ FILES = ["model.safetensors", "config.json", "tokenizer.json"]
 
 def saved(folder, **changes):
     torch.manual_seed(1)
-    model = build(model_params(**changes), len(TOKENIZER))
+    model = build_model(model_params(**changes), len(TOKENIZER))
     model.fit(torch.randint(5, (300,)))
     for weight in model.parameters():
         weight.data.normal_()
-    save(folder, model.eval(), TOKENIZER, {"steps": 7, "tokens_seen": 70})
+    save_model(folder, model.eval(), TOKENIZER, {"steps": 7, "tokens_seen": 70})
     return model
 
 
 @pytest.mark.parametrize("changes", KINDS)
-def test_what_is_saved_predicts_the_same_when_loaded(tmp_path, changes):
+def test_a_saved_model_predicts_the_same_when_loaded(tmp_path, changes):
     model = saved(tmp_path, **changes)
     torch.manual_seed(99)  # nothing comes from fresh weights
-    back = load(tmp_path)
+    back = load_model(tmp_path)
     assert torch.equal(model(IDS), back.model(IDS))
     assert back.tokenizer.characters == TOKENIZER.characters
     assert back.training == {"steps": 7, "tokens_seen": 70}
@@ -66,7 +66,7 @@ def test_damage_is_found_and_named(tmp_path, file, damage):
     path = tmp_path / file
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ModelError, match=rf"{file} is damaged"):
-        load(tmp_path)
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -74,25 +74,25 @@ def test_a_missing_file_is_named(tmp_path, file):
     saved(tmp_path)
     (tmp_path / file).unlink()
     with pytest.raises(ModelError, match=rf"{file} is missing"):
-        load(tmp_path)
+        load_model(tmp_path)
 
 
 def test_a_folder_without_a_model_says_what_makes_one(tmp_path):
-    with pytest.raises(ModelError, match=r"holds no model.*dvc repro train"):
-        load(tmp_path)
+    with pytest.raises(ModelError, match=r"has no model.*dvc repro train"):
+        load_model(tmp_path)
 
 
 def test_a_damaged_manifest_is_named(tmp_path):
     saved(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ModelError, match=r"manifest\.json is damaged"):
-        load(tmp_path)
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "message"), [("format", 99, "has format 99"), ("model", {"kind": "lstm"}, "model.kind is 'lstm'")]
+    ("key", "value", "message"), [("format", 99, "has format 99"), ("model", {"kind": "lstm"}, "'lstm' is not a model")]
 )
-def test_a_config_of_another_folio_is_refused(tmp_path, key, value, message):
+def test_a_config_of_another_version_is_refused(tmp_path, key, value, message):
     saved(tmp_path)
     config = tmp_path / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {key: value}))
@@ -101,4 +101,4 @@ def test_a_config_of_another_folio_is_refused(tmp_path, key, value, message):
     sums["sha256"]["config.json"] = hashlib.sha256(config.read_bytes()).hexdigest()
     manifest.write_text(json.dumps(sums))
     with pytest.raises(ModelError, match=message):
-        load(tmp_path)
+        load_model(tmp_path)

@@ -5,9 +5,9 @@ import shutil
 import pytest
 import torch
 
-from stages.train.setup import compiled
+from stages.train.setup import compile_model
 from tests.conftest import train_params
-from tests.train.test_trainer import trainer
+from tests.train.test_trainer import make_trainer
 
 pytestmark = [
     pytest.mark.pipeline,
@@ -18,9 +18,9 @@ pytestmark = [
 
 
 def test_a_compiled_model_learns_as_the_plain_one(tokens, tokenizer):
-    model = {"prior": "kneser_ney", "recent": True, "window": 8}
-    plain, fast = (trainer(tokens, tokenizer, model, max_steps=20, eval_every=20) for _ in range(2))
-    fast.compiled = compiled(fast.model, train_params(compile="on"), torch.device("cpu"))
+    model = {"prior": "kneser_ney", "cache_lm": True, "sliding_window": 8}
+    plain, fast = (make_trainer(tokens, tokenizer, model, max_steps=20, eval_every=20) for _ in range(2))
+    fast.forward_model = compile_model(fast.model, train_params(compile="on"), torch.device("cpu"))
     for run in (plain, fast):
-        run.run()
-    assert fast.rows[-1].val_loss == pytest.approx(plain.rows[-1].val_loss, abs=0.005)
+        run.train()
+    assert fast.curve[-1].val_loss == pytest.approx(plain.curve[-1].val_loss, abs=0.005)

@@ -46,8 +46,8 @@ SMALL: dict[str, object] = {
     "train.eval_every": 10,
     "train.eval_windows": 4,
     "evaluate.batch_size": 256,
-    "sample.count": 1,
-    "sample.length": 20,
+    "sample.num_samples": 1,
+    "sample.max_new_tokens": 20,
 }
 ALL = ["download", "tokenize", "train", "evaluate", "sample", "report"]
 
@@ -110,7 +110,9 @@ class Project:
 
 def surroundings(home: Path) -> dict[str, str]:
     """Give an environment in which this Python's `dvc` and `python` run and no setting of the user's counts."""
-    kept = {name: it for name, it in os.environ.items() if not name.startswith(("GIT_", "DVC_", "FOLIO_", "XDG_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_", "FOLIO_", "XDG_"))
+    }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     changed = {"PATH": path, "HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "site"), "no_proxy": "127.0.0.1"}
     return kept | changed
@@ -148,7 +150,7 @@ def faster(finished: Project) -> Project:
     return project
 
 
-def test_a_run_leaves_a_model_its_measurements_and_its_writing(finished: Project):
+def test_a_run_leaves_a_model_metrics_and_samples(finished: Project):
     assert {path.name for path in (finished.folder / "models").iterdir()} >= {"model.safetensors", "config.json"}
     assert json.loads(finished.read("reports/metrics.json"))["val_loss"] > 0
     assert len(finished.read("reports/samples.txt")) > 20
@@ -166,13 +168,32 @@ def test_a_forced_run_gives_the_same_bits(project: Project):
     assert project.read("dvc.lock") == lock
 
 
-@pytest.mark.parametrize("stage", ["sample", "download"])
-def test_a_comment_in_a_stages_module_runs_that_stage_alone(project: Project, stage: str):
-    project.edit(f"stages/{stage}.py", lambda code: code + "# A second thought.\n")
-    assert project.repro() == [stage]
+def append(project: Project, path: str) -> None:
+    project.edit(path, lambda content: content + "\n# A second thought.\n")
 
 
-def test_a_new_key_of_the_sample_section_runs_sample_and_what_shows_it(project: Project):
+@pytest.mark.parametrize(
+    ("path", "stages"),
+    [
+        ("stages/download/own_files.py", ["download"]),  # how JSON Lines files are read
+        ("stages/generation/sampling.py", ["evaluate", "sample"]),  # how tokens are sampled
+        ("stages/report/figures.py", ["report"]),  # how the page looks
+        ("stages/tools/trackers/mlflow.py", []),  # how a run is tracked
+        ("stages/sample/command.py", ["sample"]),
+        ("stages/metrics/memorization.py", ["train", "evaluate", "sample", "report"]),
+    ],
+)
+def test_an_edit_reruns_the_stages_that_use_the_code(project: Project, path: str, stages: list[str]):
+    append(project, path)
+    assert project.repro() == stages
+
+
+def test_runtime_parameters_rerun_nothing(project: Project):
+    project.set({"runtime.log_every": 7, "runtime.checkpoint_every_seconds": 1.0, "runtime.sample_every": 5})
+    assert project.repro() == []
+
+
+def test_a_new_key_of_the_sample_section_reruns_sample_and_what_shows_it(project: Project):
     project.edit(
         "stages/sample/params.py", lambda code: code.replace("    prompt: str", "    mood: str\n    prompt: str")
     )
@@ -180,7 +201,47 @@ def test_a_new_key_of_the_sample_section_runs_sample_and_what_shows_it(project: 
     assert project.repro() == ["sample", "report"]
 
 
-def test_a_changed_text_runs_everything(project: Project):
+LSTM = '''"""An LSTM (Hochreiter & Schmidhuber 1997)."""
+
+from torch import Tensor, nn
+
+from stages.models.base import LanguageModel
+from stages.models.params import ModelParams
+
+
+class LSTM(LanguageModel):
+    """Embedding, LSTM layers, output head."""
+
+    def __init__(self, params: ModelParams, vocab_size: int) -> None:
+        super().__init__(params, vocab_size)
+        self.embedding = nn.Embedding(vocab_size, params.n_embd)
+        self.lstm = nn.LSTM(params.n_embd, params.n_embd, params.n_layer, batch_first=True)
+        self.head = nn.Linear(params.n_embd, vocab_size)
+
+    def forward(self, ids: Tensor, **_: object) -> Tensor:
+        """See `LanguageModel`."""
+        logits: Tensor = self.head(self.lstm(self.embedding(ids))[0])
+        return logits
+'''
+
+
+def test_a_new_model_is_one_file_and_one_line(project: Project):
+    (project.folder / "stages/models/lstm.py").write_text(LSTM)
+    line = '    "lstm": "stages.models.lstm:LSTM",\n'
+    project.edit("stages/models/registry.py", lambda code: code.replace("}\n", line + "}\n"))
+    project.set({"model.kind": "lstm"})
+    assert project.repro() == ["train", "evaluate", "sample", "report"]
+    metrics = json.loads(project.read("reports/metrics.json"))
+    assert metrics["val_loss"] < metrics["uniform_val_loss"]
+    assert "<h1>lstm on own</h1>" in project.read("reports/report.html")
+    assert json.loads(project.read("models/config.json"))["training"]["environment"]["precision"] == "float32"
+    tests = "tests/models/test_base.py", "tests/test_stages.py::test_every_model_trains_evaluates_and_samples"
+    said = project.run("python", "-m", "pytest", "-q", "-k", "lstm", *tests, PYTHONPATH=str(project.folder))
+    assert re.search(r"\d+ passed", said)
+    assert "failed" not in said
+
+
+def test_a_changed_text_reruns_everything(project: Project):
     project.edit(OWN, lambda _: SONG)
     assert project.repro() == ALL
 
@@ -232,9 +293,9 @@ def test_queued_experiments_run_elsewhere_with_the_edited_text_and_the_mirror_of
     project.run("dvc", "exp", "run", "--run-all", FOLIO_MIRROR="texts")  # relative: to the project, not to the copy
     assert project.run("git", "status", "--porcelain") == before
     experiments = experiments_of(project)
-    losses = {name: it["metrics"]["reports/metrics.json"]["data"]["val_loss"] for name, it in experiments.items()}
+    losses = {name: data["metrics"]["reports/metrics.json"]["data"]["val_loss"] for name, data in experiments.items()}
     assert len(set(losses.values())) == 2
-    sums = {name: it["outs"]["data/raw/corpus.txt"]["hash"] for name, it in experiments.items()}
+    sums = {name: data["outs"]["data/raw/corpus.txt"]["hash"] for name, data in experiments.items()}
     assert sums == {"edited": md5(TEXT.replace("a", "b")), "known": md5(TEXT + "and a few more\n")}
 
 
@@ -254,7 +315,7 @@ def test_a_substitute_gives_way_to_the_real_text_and_never_comes_back(project: P
     real = project.stages_in_lock()
     know_a_text(project, TEXT)
     project.set({"download.corpus": "tinyshakespeare", "download.when_unreachable": "python-docs"})
-    assert "GOING ON WITH ANOTHER TEXT" in project.run("dvc", "repro", FOLIO_MIRROR="nowhere")
+    assert "USING ANOTHER TEXT" in project.run("dvc", "repro", FOLIO_MIRROR="nowhere")
     assert "warning" in json.loads(project.read("data/raw/corpus.json"))
 
     # What the message tells the user to do. The real text is the finished run's, so its model comes from the run cache.
@@ -266,7 +327,7 @@ def test_a_substitute_gives_way_to_the_real_text_and_never_comes_back(project: P
     assert {**project.stages_in_lock(), **aside} == {**real, **aside}
 
     # Without a network again, even a forced download keeps what it can verify.
-    assert "GOING ON" not in project.run("dvc", "repro", "--force", "download", FOLIO_MIRROR="nowhere")
+    assert "USING ANOTHER" not in project.run("dvc", "repro", "--force", "download", FOLIO_MIRROR="nowhere")
     assert project.read("data/raw/corpus.txt") == TEXT
 
 
@@ -284,7 +345,7 @@ def know_a_text(project: Project, text: str) -> None:
 def experiments_of(project: Project) -> dict[str, Any]:
     """Give what `dvc exp show` knows of every experiment on the last commit, by name."""
     (commit,) = (row for row in json.loads(project.run("dvc", "exp", "show", "--json")) if row["rev"] != "workspace")
-    found = {it["name"]: it["revs"][0]["data"] for it in commit["experiments"]}
+    found = {entry["name"]: entry["revs"][0]["data"] for entry in commit["experiments"]}
     assert all(found.values()), commit
     return found
 
@@ -392,7 +453,7 @@ def test_a_store_that_is_down_is_named_and_harms_nothing(project: Project, tmp_p
 
 
 def test_the_guide_to_your_own_text_works_as_it_stands(project: Project, tmp_path: Path):
-    (guide,) = (block for block in blocks((ROOT / "docs/growing.md").read_text()) if block.tag == "guide")
+    (guide,) = (block for block in blocks((ROOT / "docs/texts.md").read_text()) if block.tag == "guide")
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "songs.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": SONG}).encode()))

@@ -37,7 +37,7 @@ def curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, fl
     monkeypatch.chdir(tmp_path)
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/corpus.txt").write_text(make_text())
-    set_params(train={"track": KINDS})
+    set_params(runtime={"trackers": KINDS})
     run("tokenize")
     said = train(
         tmp_path,
@@ -75,8 +75,8 @@ def test_each_service_holds_the_curve(curve, tmp_path, monkeypatch):
 
 
 def test_a_service_that_is_down_does_not_stop_a_training(curve, tmp_path):
-    set_params(train={"track": ["mlflow"], "max_steps": 10})
+    set_params(runtime={"trackers": ["mlflow"]}, train={"max_steps": 10})
     said = train(tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert "mlflow failed (" in said
-    assert "training goes on without it" in said
-    assert "models holds the model" in said
+    assert "tracker mlflow failed (" in said
+    assert "training continues without it" in said
+    assert "wrote the model to models" in said

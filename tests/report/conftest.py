@@ -1,4 +1,4 @@
-"""A small model of a text with every awkward sign, measured, sampled and reported."""
+"""A small model of a text with awkward characters, evaluated, sampled and reported."""
 
 import json
 from pathlib import Path
@@ -10,13 +10,14 @@ from tests.small_project import run, set_params
 
 SMALL: dict[str, dict[str, object]] = {
     "model": {"n_layer": 2},
-    "sample": {"length": 60},
-    "report": {"characters": 200, "statistics": 500},
+    "evaluate": {"prediction_tokens": 500},
+    "sample": {"max_new_tokens": 60},
+    "report": {"highlighted_tokens": 200},
 }
 AWKWARD = "</script> <b>&amp; \"é'€ $x$ 😀 \\n\t| --- sample 1 ---\n"
 
 
-def describe(requested: str = "own") -> None:
+def write_provenance(requested: str = "own") -> None:
     """Write corpus.json."""
     about = {
         "name": "own", "source": "own", "sha256": "0" * 64, "bytes": 1, "characters": 1, "licence": "<none>",
@@ -31,7 +32,7 @@ def make_project(text: str, **sections: dict[str, object]) -> None:
     """Write a text and params.yaml into the working directory, and run every stage after the download."""
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/corpus.txt").write_text(text)
-    describe()
+    write_provenance()
     set_params(**{name: SMALL.get(name, {}) | sections.get(name, {}) for name in SMALL | sections})
     for stage in ("tokenize", "train", "evaluate"):
         run(stage)

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from stages.cli import folio
 from tests.conftest import make_text
-from tests.report.conftest import describe, make_project
+from tests.report.conftest import make_project, write_provenance
 from tests.small_project import run
 
 
@@ -39,7 +39,7 @@ class Reader(HTMLParser):
             self._metric = None
 
 
-def test_every_number_is_that_of_the_json_and_every_metric_is_shown(inside: Path):
+def test_every_metric_is_shown_with_the_value_in_metrics_json(inside: Path):
     metrics = json.loads(Path("reports/metrics.json").read_text())
     reader = Reader()
     reader.feed(Path("reports/report.html").read_text())
@@ -49,7 +49,7 @@ def test_every_number_is_that_of_the_json_and_every_metric_is_shown(inside: Path
     assert all(f"| {name} | {value} |" in card for name, value in metrics.items())
 
 
-def test_nothing_is_asked_of_anywhere_and_identifiers_are_unique(inside: Path):
+def test_the_page_loads_nothing_and_its_identifiers_are_unique(inside: Path):
     page = Path("reports/report.html").read_text()
     reader = Reader()
     reader.feed(page)
@@ -69,14 +69,14 @@ def test_awkward_text_is_shown_as_text(inside: Path):
     assert all(0 < row[1] <= 1 and len(row[2]) == len(row[3]) == 5 for row in rows)
 
 
-def test_the_same_again_is_the_same_file(inside: Path):
+def test_the_report_is_reproducible(inside: Path):
     files = ["reports/report.html", "reports/model_card.md", *map(str, Path("reports/images").iterdir())]
     before = {name: Path(name).read_bytes() for name in files}
     run("report")
     assert {name: Path(name).read_bytes() for name in files} == before
 
 
-def test_the_model_is_described_as_it_is_whatever_the_file_says_by_now(inside: Path):
+def test_the_trained_model_is_described_even_if_params_yaml_has_changed(inside: Path):
     document = Path("params.yaml").read_text()
     Path("params.yaml").write_text(document.replace("kind: gpt ", "kind: bigram "))
     run("report", "--page", "reports/other.html")
@@ -88,24 +88,24 @@ def test_the_model_is_described_as_it_is_whatever_the_file_says_by_now(inside: P
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ("é§", "report.prompt is 'é§': unknown character '§'"),
-        ("", "report.prompt is ''"),
-        ("a" * 33, "report.prompt is 'aaa"),
+        ("é§", "evaluate.attention_prompt is 'é§': unknown character '§'"),
+        ("", "evaluate.attention_prompt is ''"),
+        ("a" * 33, "evaluate.attention_prompt is 'aaa"),
     ],
 )
-def test_a_prompt_that_cannot_be_used_is_named_with_its_key(inside: Path, prompt: str, message: str):
+def test_an_invalid_attention_prompt_is_named(inside: Path, prompt: str, message: str):
     document = Path("params.yaml").read_text()
     changed = YAML().load(document)
-    changed["report"]["prompt"] = prompt
+    changed["evaluate"]["attention_prompt"] = prompt
     YAML().dump(changed, Path("params.yaml"))
-    result = CliRunner().invoke(folio, ["report"])
+    result = CliRunner().invoke(folio, ["evaluate"])
     Path("params.yaml").write_text(document)
     assert result.exit_code == 2
     assert message in result.output
 
 
-def test_what_is_missing_or_damaged_is_one_line(inside: Path):
-    for option in ("--samples", "--metrics"):
+def test_a_missing_or_damaged_input_is_named(inside: Path):
+    for option in ("--samples", "--metrics", "--predictions"):
         result = CliRunner().invoke(folio, ["report", option, "nosuch"])
         assert result.exit_code == 2
         assert "nosuch does not exist; `dvc repro" in result.output
@@ -114,28 +114,42 @@ def test_what_is_missing_or_damaged_is_one_line(inside: Path):
 
 
 def test_a_substitute_is_announced(inside: Path):
-    describe("tinyshakespeare")
+    write_provenance("tinyshakespeare")
     run("report", "--page", "reports/other.html")
     assert "This is a substitute." in Path("reports/other.html").read_text()
-    describe()
+    write_provenance()
     run("report", "--page", "reports/other.html")
     assert "This is a substitute." not in Path("reports/other.html").read_text()
     Path("reports/other.html").unlink()
 
 
-def test_a_rung_without_attention_has_a_page_too(tmp_path: Path, monkeypatch):
+def test_a_model_without_attention_has_a_report_too(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_project(make_text(400), model={"kind": "kneser_ney"})
     page = Path("reports/report.html").read_text()
-    assert "What the heads look at" not in page
-    assert "What is hard" in page
+    assert "<h2>Attention</h2>" not in page
+    assert "<h2>Difficult and easy text</h2>" in page
 
 
 def test_a_vocabulary_of_thousands_stays_small(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw = torch.Generator().manual_seed(1)
-    signs = [chr(0x4E00 + each) for each in range(3000)]
-    text = "".join(signs) + "".join(signs[each] for each in torch.randint(3000, (9000,), generator=draw).tolist())
-    report: dict[str, object] = {"characters": 5000, "statistics": 2000}
-    make_project(text, report=report, train={"max_steps": 2}, sample={"prompt": text[:3]})
+    characters = [chr(0x4E00 + index) for index in range(3000)]
+    indices = torch.randint(3000, (9000,), generator=draw).tolist()
+    text = "".join(characters) + "".join(characters[index] for index in indices)
+    evaluate: dict[str, object] = {"prediction_tokens": 2000}
+    make_project(
+        text,
+        report={"highlighted_tokens": 5000},
+        evaluate=evaluate,
+        train={"max_steps": 2},
+        sample={"prompt": text[:3]},
+    )
     assert Path("reports/report.html").stat().st_size < 1.5e6
+
+
+def test_the_page_shows_the_window_sizes_that_were_used(inside: Path):
+    page = re.sub(r"<[^>]+>", "", Path("reports/report.html").read_text())
+    assert "windows of 32 characters without context" in page
+    assert "in windows that move by 16" in page
+    assert "in windows of 8" in page

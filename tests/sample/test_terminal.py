@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from stages.models.base import build
-from stages.models.model_folder import save
+from stages.models.base import build_model
+from stages.models.model_folder import save_model
 from stages.tokenizers.char import CharTokenizer
 from tests.conftest import make_text, model_params
 from tests.import_graph import ROOT
@@ -49,9 +49,9 @@ class Terminal:
 
 @pytest.fixture
 def start(tmp_path) -> Iterator[Callable[..., Terminal]]:
-    tokenizer = CharTokenizer.of(make_text())
+    tokenizer = CharTokenizer.from_text(make_text())
     torch.manual_seed(1)
-    save(tmp_path / "models", build(model_params(kind="bigram"), len(tokenizer)), tokenizer, {})
+    save_model(tmp_path / "models", build_model(model_params(kind="bigram"), len(tokenizer)), tokenizer, {})
     opened: list[Terminal] = []
 
     def open_terminal(*words: str) -> Terminal:
@@ -64,7 +64,7 @@ def start(tmp_path) -> Iterator[Callable[..., Terminal]]:
 
 
 def test_text_streams_as_it_is_made_and_ctrl_c_ends_the_program(start):
-    terminal = start("--prompt", "king", "--length", "1000000")
+    terminal = start("--prompt", "king", "--max-new-tokens", "1000000")
     first = terminal.wait_for(lambda screen: len(screen) > 50)
     assert first.startswith("king")
     assert "ended" not in first
@@ -74,7 +74,7 @@ def test_text_streams_as_it_is_made_and_ctrl_c_ends_the_program(start):
 
 
 def test_the_interactive_loop_writes_ends_samples_remembers_and_ends(start):
-    terminal = start("--interactive", "--length", "30000")
+    terminal = start("--interactive", "--max-new-tokens", "30000")
     terminal.wait_for(lambda screen: screen.endswith(">"))
     terminal.keys("land", "Enter")
     terminal.wait_for(lambda screen: screen.count("land") >= 2 and len(screen) > 200)

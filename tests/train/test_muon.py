@@ -15,7 +15,7 @@ def test_orthogonalize_brings_singular_values_near_one():
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (32, 8), (8, 32)])
-def test_moves_as_the_muon_of_torch(shape):
+def test_updates_equal_those_of_torch_s_muon(shape):
     torch.manual_seed(1)
     ours, theirs = nn.Parameter(torch.randn(shape)), nn.Parameter(torch.zeros(shape))
     theirs.data.copy_(ours.data)
@@ -29,7 +29,7 @@ def test_moves_as_the_muon_of_torch(shape):
     torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0)  # bfloat16 iterates, by products in another order
 
 
-def test_stacked_matrices_move_as_they_would_alone():
+def test_stacked_matrices_are_updated_as_separate_ones():
     torch.manual_seed(1)
     stacked = nn.Parameter(torch.randn(3, 8, 8))
     alone = [nn.Parameter(matrix.clone()) for matrix in stacked.detach()]

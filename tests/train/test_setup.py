@@ -1,62 +1,60 @@
 import pytest
 import torch
 
-from stages.core.device import ComputeParams, training_dtype
-from stages.train.setup import compiled, set_up
-from tests.conftest import model_params, train_params
-from tests.train.test_trainer import trainer
+from stages.core.device import ComputeParams
+from stages.core.errors import ModelError
+from stages.models.base import build_model
+from stages.train.setup import compile_model, copy_weights, create_trainer
+from tests.conftest import model_params, runtime_params, train_params
+from tests.train.test_trainer import COMPUTE, make_trainer
 
-COMPUTE = ComputeParams(device="cpu", threads=1, precision="float32", deterministic=True)
 
-
-def test_a_model_that_only_counts_has_no_trainer(tokens, tokenizer):
-    model, none = set_up(
-        model_params(kind="kneser_ney"), train_params(), COMPUTE, len(tokenizer), tokens[:4000], tokens[4000:]
+def test_a_model_without_trainable_weights_has_no_trainer(tokens, tokenizer):
+    model, trainer = create_trainer(
+        model_params(kind="kneser_ney"), train_params(), runtime_params(), COMPUTE, len(tokenizer), tokens, tokens
     )
-    assert none is None
-    assert len(model.rows.gamma) > 100
+    assert trainer is None
+    assert len(model.table.backoff_weights) > 100
 
 
-def test_the_seed_decides_the_first_weights(tokens, tokenizer):
-    first, same, other = (
-        set_up(model_params(), train_params(seed=seed), COMPUTE, len(tokenizer), tokens, tokens)[0].embedding.weight
-        for seed in (1, 1, 2)
-    )
+def test_the_seed_decides_the_initial_weights(tokens, tokenizer):
+    first, same, other = (make_trainer(tokens, tokenizer, seed=seed).model.embedding.weight for seed in (1, 1, 2))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
 
 
-def test_the_switches_of_the_gpu_s_configuration_learn_on_the_cpu(tokens, tokenizer):
-    """bfloat16, dropout, decay, averaging, clipping, accumulation together, as the README's GPU command sets them."""
-    run = trainer(
-        tokens, tokenizer, {"prior": "kneser_ney", "recent": True, "dropout": 0.2, "window": 8, "n_layer": 2},
-        max_steps=60, eval_every=20, weight_decay=0.1, average=0.9, clip_norm=1.0, accumulate=2,
-    )  # fmt: skip
-    run.model.stream_dtype = torch.bfloat16
-    run.run()
-    losses = [row.val_loss for row in run.rows]
+def test_the_switches_for_a_gpu_learn_on_the_cpu(tokens, tokenizer):
+    """Use bfloat16, dropout, weight decay, averaging, clipping and accumulation together."""
+    compute = ComputeParams(device="cpu", threads=1, precision="bfloat16")
+    params = train_params(
+        max_steps=60, eval_every=20, weight_decay=0.1, ema_decay=0.9, grad_clip=1.0, grad_accum_steps=2
+    )
+    model = model_params(prior="kneser_ney", cache_lm=True, dropout=0.2, sliding_window=8, n_layer=2)
+    train, val = tokens[:4000], tokens[4000:]
+    _, trainer = create_trainer(model, params, runtime_params(), compute, len(tokenizer), train, val)
+    assert trainer
+    assert trainer.model.compute_dtype == torch.bfloat16
+    trainer.train()
+    losses = [point.val_loss for point in trainer.curve]
     assert losses[-1] < losses[0] < 1.2
 
 
-@pytest.mark.parametrize(
-    ("precision", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("auto", None)]
-)
-def test_precision_is_what_was_asked_for_and_auto_asks_the_hardware(monkeypatch, precision, expected):
-    compute = COMPUTE.model_copy(update={"precision": precision})
-    for fast in (True, False):
-        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda fast=fast: fast)
-        auto = torch.bfloat16 if fast else torch.float32
-        assert training_dtype(compute, torch.device("cpu")) == (expected or auto)
+def test_weights_are_copied_from_a_model_of_the_same_size_only():
+    first, second = (build_model(model_params(), 9) for _ in range(2))
+    copy_weights(first, second)
+    assert torch.equal(first.embedding.weight, second.embedding.weight)
+    with pytest.raises(ModelError, match="a model of another size"):
+        copy_weights(first, build_model(model_params(n_embd=32), 9))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch by torch
-def test_auto_compiles_on_cuda_alone(tokens, tokenizer):
-    model = trainer(tokens, tokenizer).model
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch
+def test_auto_compiles_on_cuda_only(tokens, tokenizer):
+    model = make_trainer(tokens, tokenizer).model
     for choice, device, compiles in [
         ("off", "cuda", False),
         ("auto", "cpu", False),
         ("auto", "cuda", True),
         ("on", "cpu", True),
     ]:
-        made = compiled(model, train_params(compile=choice), torch.device(device))
-        assert (made is not model) == compiles
+        compiled = compile_model(model, train_params(compile=choice), torch.device(device))
+        assert (compiled is not model) == compiles

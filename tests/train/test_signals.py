@@ -7,13 +7,13 @@ import time
 import pytest
 
 from stages.core.errors import Interrupted
-from stages.train.signals import stopping
+from stages.train.signals import catch_stop_signals
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_is_a_wish_with_an_exit_code_and_handlers_come_back(number, code):
+def test_a_signal_is_recorded_and_handlers_are_restored(number, code):
     before = signal.getsignal(number)
-    with stopping() as stop:
+    with catch_stop_signals() as stop:
         assert stop.signal is None
         os.kill(os.getpid(), number)
         assert stop.signal == number
@@ -23,8 +23,8 @@ def test_a_signal_is_a_wish_with_an_exit_code_and_handlers_come_back(number, cod
 
 def test_a_second_signal_ends_the_process_at_once():
     code = (
-        "import time\nfrom stages.train.signals import stopping\n"
-        "with stopping():\n  print('ready', flush=True)\n  time.sleep(60)"
+        "import time\nfrom stages.train.signals import catch_stop_signals\n"
+        "with catch_stop_signals():\n  print('ready', flush=True)\n  time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert child.stdout

@@ -1,134 +1,155 @@
-"""Sparse rows of probabilities, one for each context, and how they add up to a distribution.
+"""A sparse table of next-token distributions that back off to shorter contexts.
 
-A row holds the characters that followed a context, with their discounted probabilities, and `gamma`, the weight of the
-next shorter context: p(c | context) = row(c) + gamma * p(c | shorter context). Row 0 is the context that was never seen
-or may not be seen: no characters, gamma 1. Rows are numbered by context length, shortest first.
+The row of a context holds the tokens that followed it, with their discounted probabilities, and the weight of the next
+shorter context: p(c | context) = row(c) + backoff_weight * p(c | shorter context). Row 0 stands for a context that is
+unseen or must not be used: it has no tokens and backoff weight 1. Rows are ordered by context length, shortest first.
 """
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.models.ngram.counts import Floats, Ints
+from stages.models.ngram.counts import FloatArray, IntArray
 
-BUFFERS = ("base", "offsets", "characters", "probabilities", "gamma", "dense")
+BUFFERS = ("first_rows", "offsets", "tokens", "probs", "backoff_weights", "dense")
 
 
-class Rows(nn.Module):
-    """Rows as tensors that a model saves and moves.
+class BackoffTable(nn.Module):
+    """The rows as buffers.
 
-    base: number of the first row of each context length, (order,).
-    offsets: where each row's characters start, (rows + 1,).
-    characters, probabilities: those of all rows, end to end.
-    gamma: (rows,).
-    dense: the first rows as whole distributions, (some rows, V): short contexts have long rows, which this spares.
+    Args:
+        persistent: whether the buffers are part of the state dict.
+
+    Attributes:
+        first_rows: number of the first row of each context length, (order,).
+        offsets: where the tokens of each row begin, (rows + 1,).
+        tokens: the tokens of all rows, concatenated.
+        probs: their discounted probabilities.
+        backoff_weights: weight of the next shorter context, (rows,).
+        dense: the first rows as full distributions, (dense rows, V), because short contexts have many tokens.
     """
 
-    base: Tensor
+    first_rows: Tensor
     offsets: Tensor
-    characters: Tensor
-    probabilities: Tensor
-    gamma: Tensor
+    tokens: Tensor
+    probs: Tensor
+    backoff_weights: Tensor
     dense: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, persistent: bool = True) -> None:
         super().__init__()
         for name in BUFFERS:
-            self.register_buffer(name, torch.empty(0))
+            self.register_buffer(name, torch.empty(0), persistent=persistent)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Give the distributions, (N, V), of positions whose rows are given, (N, order): one of each length, or 0."""
-        count, size = len(rows), self.dense.shape[1]
-        in_dense = int((self.base < len(self.dense)).sum())
-        p = self.dense[rows[:, :in_dense].amax(1)]
-        deep = rows[:, in_dense:]
-        if deep.shape[1] == 0:
-            return p
-        weight = self.gamma[deep].flip(1).cumprod(1).flip(1)  # of what lies below each length
-        p = p * weight[:, :1]
-        weight = torch.cat((weight[:, 1:], weight.new_ones(count, 1)), dim=1).flatten()
-        entry, owner = self._entries(deep.flatten())
-        cell = torch.div(owner, deep.shape[1], rounding_mode="floor") * size + self.characters[entry].long()
-        p.view(-1).scatter_add_(0, cell, self.probabilities[entry] * weight[owner])
-        return p
+        """Return the distributions, (N, V), at positions with the given rows, (N, order): one per length, or 0."""
+        count, vocab_size = len(rows), self.dense.shape[1]
+        dense_levels = int((self.first_rows < len(self.dense)).sum())
+        probs = self.dense[rows[:, :dense_levels].amax(1)]
+        sparse_rows = rows[:, dense_levels:]
+        if sparse_rows.shape[1] == 0:
+            return probs
+        weights = self.backoff_weights[sparse_rows].flip(1).cumprod(1).flip(1)  # of everything below each length
+        probs = probs * weights[:, :1]
+        weights = torch.cat((weights[:, 1:], weights.new_ones(count, 1)), dim=1).flatten()
+        entries, owner = self._entries(sparse_rows.flatten())
+        positions = torch.div(owner, sparse_rows.shape[1], rounding_mode="floor")
+        cells = positions * vocab_size + self.tokens[entries].long()
+        probs.view(-1).scatter_add_(0, cells, self.probs[entries] * weights[owner])
+        return probs
 
     def _entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Give, end to end, the entries of all `rows`, (M,), and for each the index of its row."""
+        """Return the concatenated entries of `rows`, (M,), and the index into `rows` of each entry."""
         start, end = self.offsets[rows], self.offsets[rows + 1]
-        some = (end > start).nonzero().squeeze(1)
-        start, length = start[some].long(), (end - start)[some].long()
-        which = torch.repeat_interleave(length)
+        nonempty = (end > start).nonzero().squeeze(1)
+        start, length = start[nonempty].long(), (end - start)[nonempty].long()
+        index = torch.repeat_interleave(length)
         before = length.cumsum(0) - length
-        entry = (start - before)[which] + torch.arange(len(which), device=rows.device)
-        return entry, some[which]
+        entries = (start - before)[index] + torch.arange(len(index), device=rows.device)
+        return entries, nonempty[index]
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        for name in BUFFERS:  # their sizes are the text's, which a fresh model does not know
+        for name in BUFFERS:  # their sizes depend on the text
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name]))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-class RowsBuilder:
-    """Collects rows, length by length, into a `Rows`.
+class BackoffTableBuilder:
+    """Build a `BackoffTable` from counts, one context length after the other.
 
     Args:
-        vocabulary_size: V.
-        dense_entries: most numbers that may be held as whole distributions.
+        vocab_size: V.
+        max_dense_entries: limit on the size of the dense part.
     """
 
-    def __init__(self, vocabulary_size: int, dense_entries: int) -> None:
-        self.size, self.dense_entries = vocabulary_size, dense_entries
-        self.base: list[int] = []
+    def __init__(self, vocab_size: int, max_dense_entries: int) -> None:
+        self.vocab_size, self.max_dense_entries = vocab_size, max_dense_entries
+        self.first_rows: list[int] = []
         self.count = 1
-        self.lengths, self.characters = [np.zeros(1, np.int64)], [np.zeros(0, np.uint8)]
-        self.probabilities, self.gamma = [np.zeros(0, np.float32)], [np.ones(1, np.float32)]
-        self.dense: list[Floats] = [np.full((1, vocabulary_size), 1 / vocabulary_size, np.float32)]
+        self.lengths, self.tokens = [np.zeros(1, np.int64)], [np.zeros(0, np.uint8)]
+        self.probs, self.backoff_weights = [np.zeros(0, np.float32)], [np.ones(1, np.float32)]
+        self.dense: list[FloatArray] = [np.full((1, vocab_size), 1 / vocab_size, np.float32)]
 
-    def add(self, rows: int, owner: Ints, characters: Ints, counts: Ints, discount: Floats, shorter: Ints) -> None:
+    def add_level(
+        self,
+        rows: int,
+        owner: IntArray,
+        tokens: IntArray,
+        counts: IntArray,
+        discounts: FloatArray,
+        backoff_rows: IntArray,
+    ) -> None:
         """Add the rows of the next context length.
 
         Args:
-            rows: how many.
-            owner: for each entry, its row, from 0, ascending.
-            characters: for each entry, the character; each row's are distinct.
-            counts: for each entry; 0 where only other entries' subtraction is left.
-            discount: for each entry, what is taken from its count.
-            shorter: for each row, the number of the next shorter context's row.
+            rows: number of rows.
+            owner: row of each entry, from 0, ascending.
+            tokens: token of each entry; distinct within a row.
+            counts: count of each entry; may be 0 after counts were subtracted.
+            discounts: what is subtracted from each count.
+            backoff_rows: for each row, the row of the next shorter context.
         """
-        total = np.bincount(owner, counts, rows)
-        held = np.bincount(owner, discount, rows)
-        some = counts > 0
-        owner, characters = owner[some], characters[some]
-        probabilities = ((counts - discount)[some] / total[owner]).astype(np.float32)
-        gamma = np.divide(held, total, out=np.ones(rows), where=total > 0).astype(np.float32)
-        self._add_dense(rows, owner, characters, probabilities, gamma, shorter)
-        self.base.append(self.count)
+        totals = np.bincount(owner, counts, rows)
+        discounted = np.bincount(owner, discounts, rows)
+        positive = counts > 0
+        owner, tokens = owner[positive], tokens[positive]
+        probs = ((counts - discounts)[positive] / totals[owner]).astype(np.float32)
+        weights = np.divide(discounted, totals, out=np.ones(rows), where=totals > 0).astype(np.float32)
+        self._add_dense(rows, owner, tokens, probs, weights, backoff_rows)
+        self.first_rows.append(self.count)
         self.count += rows
         self.lengths.append(np.bincount(owner, minlength=rows))
-        self.characters.append(characters.astype(np.min_scalar_type(self.size - 1)))
-        self.probabilities.append(probabilities)
-        self.gamma.append(gamma)
+        self.tokens.append(tokens.astype(np.min_scalar_type(self.vocab_size - 1)))
+        self.probs.append(probs)
+        self.backoff_weights.append(weights)
 
     def _add_dense(
-        self, rows: int, owner: Ints, characters: Ints, probabilities: Floats, gamma: Floats, shorter: Ints
+        self,
+        rows: int,
+        owner: IntArray,
+        tokens: IntArray,
+        probs: FloatArray,
+        weights: FloatArray,
+        backoff_rows: IntArray,
     ) -> None:
-        held = sum(map(len, self.dense))
-        shortest = not self.base
-        if held != self.count or not (shortest or (held + rows) * self.size <= self.dense_entries):
+        dense_rows = sum(map(len, self.dense))
+        is_unigram = not self.first_rows
+        fits = (dense_rows + rows) * self.vocab_size <= self.max_dense_entries
+        if dense_rows != self.count or not (is_unigram or fits):
             return
-        table = np.concatenate(self.dense)[shorter] * gamma[:, None]
-        table[owner, characters] += probabilities
+        table = np.concatenate(self.dense)[backoff_rows] * weights[:, None]
+        table[owner, tokens] += probs
         self.dense.append(table)
 
-    def build(self) -> Rows:
-        """Give the rows as tensors."""
-        rows = Rows()
+    def build(self, persistent: bool = True) -> BackoffTable:
+        """Return the table."""
+        table = BackoffTable(persistent)
         offsets = np.concatenate(([0], np.concatenate(self.lengths).cumsum()))
-        rows.base = torch.tensor(self.base)
-        rows.offsets = torch.from_numpy(offsets.astype(np.int32 if offsets[-1] < 2**31 else np.int64))
-        rows.characters = torch.from_numpy(np.concatenate(self.characters))
-        rows.probabilities = torch.from_numpy(np.concatenate(self.probabilities))
-        rows.gamma = torch.from_numpy(np.concatenate(self.gamma))
-        rows.dense = torch.from_numpy(np.concatenate(self.dense))
-        return rows
+        table.first_rows = torch.tensor(self.first_rows)
+        table.offsets = torch.from_numpy(offsets.astype(np.int32 if offsets[-1] < 2**31 else np.int64))
+        table.tokens = torch.from_numpy(np.concatenate(self.tokens))
+        table.probs = torch.from_numpy(np.concatenate(self.probs))
+        table.backoff_weights = torch.from_numpy(np.concatenate(self.backoff_weights))
+        table.dense = torch.from_numpy(np.concatenate(self.dense))
+        return table

@@ -1,9 +1,12 @@
-"""What the window itself teaches: counts of what followed the same characters earlier in the same window.
+"""Cache language model: n-gram counts of the window itself (Kuhn & De Mori 1990), with contexts of several lengths.
 
-A play repeats its names and a manual its terms, which counts of another text cannot know. For contexts of k = 2, 3, …
-characters, p_k = (n_k(c) + s_k p_{k-1}) / (n_k + s_k), where n_k(c) says how often, earlier in this window, the same
-last k characters were followed by c, and p_1 is a distribution that is given. This is the cache of Kuhn & De Mori
-(1990), with contexts. A large strength s_k trusts what is given, a small one the window.
+A play repeats its names and a manual its terms, which the counts of another text cannot know. For contexts of
+k = 2, 3, … tokens,
+
+    p_k(c) = (n_k(c) + s_k * p_{k-1}(c)) / (n_k + s_k)
+
+where n_k(c) is how often, earlier in the window, the same last k tokens were followed by c, and p_1 is given. A large
+strength s_k favours the shorter context, a small one the window.
 """
 
 from dataclasses import dataclass
@@ -11,82 +14,89 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SHORTEST = 2
-STRENGTHS = (30.0, 10.0, 5.0, 2.0, 1.0, 0.5)  # for contexts of 2 … 7 characters; set by hand, docs/experiments.md
+MIN_CONTEXT = 2
+STRENGTHS = (30.0, 10.0, 5.0, 2.0, 1.0, 0.5)  # for contexts of 2 … 7 tokens; chosen in docs/experiments.md
 
 
 @dataclass(frozen=True)
-class Agreements:
-    """The pairs of positions of the flattened windows, N = B · T of them, that end in the same characters.
+class ContextMatches:
+    """The pairs of positions in a batch of windows that end with the same tokens.
 
-    `now`, `then`: the later and the earlier position of each pair, both in one window. `length`: how many characters
-    agree, as an index: 0 for SHORTEST. `count`: pairs of each position that agree so far or further, (lengths, N).
-    `size`: positions a window. `flat`: the characters, (N,).
+    Positions index the flattened windows, N = B * T.
+
+    Attributes:
+        later: the later position of each pair.
+        earlier: the earlier position, in the same window.
+        length: number of tokens that match, as an index: 0 for MIN_CONTEXT.
+        counts: number of earlier positions that match each position in at least so many tokens, (lengths, N).
+        ids: the flattened windows, (N,).
     """
 
-    now: Tensor
-    then: Tensor
+    later: Tensor
+    earlier: Tensor
     length: Tensor
-    count: Tensor
-    flat: Tensor
-
-    @classmethod
-    def of(cls, ids: Tensor, lengths: int) -> "Agreements":
-        """Find them in windows, (B, T), for contexts of SHORTEST … SHORTEST + lengths - 1 characters."""
-        now, then = _pairs(ids)
-        flat, size = ids.flatten(), ids.shape[1]
-        count = torch.zeros(lengths, len(flat), device=ids.device)
-        length = torch.zeros_like(now)
-        alive, later, earlier = torch.arange(len(now), device=ids.device), now, then
-        for index in range(lengths):
-            if index:
-                back = SHORTEST + index - 1
-                same = (earlier % size >= back) & (flat[later - back] == flat[earlier - back])
-                alive, later, earlier = alive[same], later[same], earlier[same]
-                length[alive] = index
-            count[index] = torch.bincount(later, minlength=len(flat))
-        return cls(now, then, length, count, flat)
+    counts: Tensor
+    ids: Tensor
 
 
-def with_recent(seen: Agreements, p: Tensor, strengths: tuple[float, ...]) -> Tensor:
-    """Mix the window's own counts into the next character's distributions.
+def find_context_matches(ids: Tensor, lengths: int) -> ContextMatches:
+    """Return the matches in windows, (B, T), for contexts of MIN_CONTEXT … MIN_CONTEXT + lengths - 1 tokens."""
+    later, earlier = _matching_pairs(ids)
+    flat_ids, window_size = ids.flatten(), ids.shape[1]
+    counts = torch.zeros(lengths, len(flat_ids), device=ids.device)
+    length = torch.zeros_like(later)
+    # The pairs that still match, and their positions.
+    pairs, pair_later, pair_earlier = torch.arange(len(later), device=ids.device), later, earlier
+    for index in range(lengths):
+        if index:
+            back = MIN_CONTEXT + index - 1
+            inside = pair_earlier % window_size >= back
+            matches = inside & (flat_ids[pair_later - back] == flat_ids[pair_earlier - back])
+            pairs, pair_later, pair_earlier = pairs[matches], pair_later[matches], pair_earlier[matches]
+            length[pairs] = index
+        counts[index] = torch.bincount(pair_later, minlength=len(flat_ids))
+    return ContextMatches(later, earlier, length, counts, flat_ids)
+
+
+def apply_cache_lm(matches: ContextMatches, probs: Tensor, strengths: tuple[float, ...]) -> Tensor:
+    """Return the distributions of the cache language model, (B, T, V); a position uses its window up to itself.
 
     Args:
-        seen: in the windows, (B, T), for at least as many lengths as there are strengths.
-        p: distributions, (B, T, V).
-        strengths: of contexts of SHORTEST characters and more.
-
-    Returns:
-        (B, T, V); a position sees its window up to itself.
+        matches: in the windows, for at least as many context lengths as there are strengths.
+        probs: distributions to back off to, p_1, (B, T, V).
+        strengths: for contexts of MIN_CONTEXT tokens and more.
     """
-    count, size = seen.count[: len(strengths)], p.shape[-1]
-    strength = torch.tensor(strengths, dtype=p.dtype, device=p.device)[:, None]
-    weights = torch.empty_like(count)  # of one pair, for each length
-    above = torch.ones_like(count[0])  # weight of what lies below each length, in the end that of p
+    counts, vocab_size = matches.counts[: len(strengths)], probs.shape[-1]
+    strength = torch.tensor(strengths, dtype=probs.dtype, device=probs.device)[:, None]
+    pair_weights = torch.empty_like(counts)  # of one match, for each context length
+    backoff_weight = torch.ones_like(counts[0])  # of everything below a context length; at the end, of `probs`
     for index in reversed(range(len(strengths))):
-        weights[index] = above / (count[index] + strength[index])
-        above = above * strength[index] / (count[index] + strength[index])
-    for index in range(1, len(strengths)):  # a pair that agrees in k characters counts for every length up to k
-        weights[index] += weights[index - 1]
-    out = p.reshape(-1, size) * above[:, None]
-    length = seen.length.clamp(max=len(strengths) - 1)
-    out.view(-1).scatter_add_(0, seen.now * size + seen.flat[seen.then + 1], weights[length, seen.now])
-    return out.view_as(p)
+        pair_weights[index] = backoff_weight / (counts[index] + strength[index])
+        backoff_weight = backoff_weight * strength[index] / (counts[index] + strength[index])
+    for index in range(1, len(strengths)):  # a match of k tokens counts for every length up to k
+        pair_weights[index] += pair_weights[index - 1]
+    out = probs.reshape(-1, vocab_size) * backoff_weight[:, None]
+    length = matches.length.clamp(max=len(strengths) - 1)
+    cells = matches.later * vocab_size + matches.ids[matches.earlier + 1]
+    out.view(-1).scatter_add_(0, cells, pair_weights[length, matches.later])
+    return out.view_as(probs)
 
 
-def _pairs(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """List the pairs of positions that lie in one window and end in the same SHORTEST characters: later, earlier."""
+def _matching_pairs(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pairs of positions of one window that end with the same MIN_CONTEXT tokens: later and earlier."""
     batch, length = ids.shape
-    flat = ids.flatten()
-    at = torch.arange(batch * length, device=ids.device)
-    key = torch.div(at, length, rounding_mode="floor")
-    for back in range(SHORTEST):
-        key = key * (int(flat.max()) + 1) + flat.roll(back)
-    key = torch.where(at % length >= SHORTEST - 1, key, -1 - at)  # a window's start has no context: alone
+    flat_ids = ids.flatten()
+    position = torch.arange(batch * length, device=ids.device)
+    key = torch.div(position, length, rounding_mode="floor")
+    for back in range(MIN_CONTEXT):
+        key = key * (int(flat_ids.max()) + 1) + flat_ids.roll(back)
+    has_context = position % length >= MIN_CONTEXT - 1
+    key = torch.where(has_context, key, -1 - position)  # without context: a unique key
     key, order = key.sort(stable=True)
-    new = torch.cat((key.new_ones(1, dtype=torch.bool), key[1:] != key[:-1]))
-    begin = torch.where(new, at, 0).cummax(0).values
-    earlier = at - begin
-    which = torch.repeat_interleave(earlier)
-    before = earlier.cumsum(0) - earlier
-    return order[which], order[(begin - before)[which] + torch.arange(len(which), device=ids.device)]
+    is_new = torch.cat((key.new_ones(1, dtype=torch.bool), key[1:] != key[:-1]))
+    group_start = torch.where(is_new, position, 0).cummax(0).values
+    earlier_count = position - group_start
+    index = torch.repeat_interleave(earlier_count)
+    before = earlier_count.cumsum(0) - earlier_count
+    earlier = (group_start - before)[index] + torch.arange(len(index), device=ids.device)
+    return order[index], order[earlier]

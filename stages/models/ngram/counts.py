@@ -1,8 +1,8 @@
-"""Counting n-grams, sparsely: a trie whose nodes are numbered in sorted order, level by level.
+"""Count n-grams sparsely, as a trie whose nodes are numbered in sorted order, level by level.
 
-The id of an n-gram is the rank of `id of its first n - 1 characters * V + last character` among the distinct keys of
-its level. So the characters that follow a context lie side by side, sorted; nothing depends on V^n fitting a word; and
-a new text is looked up level by level. Memory is proportional to the number of distinct n-grams.
+The id of an n-gram is its rank among the distinct keys of its level, where the key is the id of its first n - 1 tokens
+times V plus its last token. The tokens that follow a context are therefore adjacent and sorted, V^n need not fit an
+integer, and a new text can be looked up level by level. Memory is proportional to the number of distinct n-grams.
 """
 
 from dataclasses import dataclass
@@ -11,88 +11,75 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.integer[Any]]
-Floats = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+FloatArray = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Level:
-    """The distinct n-grams of one length.
+class NgramLevel:
+    """The distinct n-grams of one length. All fields but the last two have one entry per n-gram, ordered by id.
 
-    Each field but the last two has one entry for each n-gram, in the order of ids.
+    Attributes:
+        keys: context id * V + last token, sorted.
+        occurrences: how often the n-gram occurs.
+        counts: occurrences at the longest length; below it, continuation counts, the number of distinct tokens that
+            precede the n-gram (Kneser & Ney 1995).
+        suffix: id, one level below, of the n-gram without its first token.
+        children: index of the first n-gram of each context (an n-gram one level below), and the total at the end.
+        ids: id of the n-gram that begins at each position of the text.
     """
 
-    keys: Ints  # context id * V + character, sorted
-    raw: Ints  # occurrences
-    counts: Ints  # occurrences at the longest length, below it distinct characters seen before the n-gram
-    suffix: Ints  # id, one level below, of the n-gram without its first character
-    children: Ints  # where the n-grams of each context, an n-gram one level below, start; one entry more than contexts
-    ids: Ints  # for each position of the text, the id of the n-gram that starts there
+    keys: IntArray
+    occurrences: IntArray
+    counts: IntArray
+    suffix: IntArray
+    children: IntArray
+    ids: IntArray
 
 
-def count_ngrams(text: Ints, vocabulary_size: int, order: int) -> list[Level]:
-    """Count the n-grams of lengths 1 … order; `levels[n - 1]` holds those of length n.
-
-    Counts below the longest length are continuation counts (Kneser & Ney 1995).
-    """
+def count_ngrams(text: IntArray, vocab_size: int, order: int) -> list[NgramLevel]:
+    """Return the n-grams of a text of token ids, (N,), with lengths 1 … order; `levels[n - 1]` has length n."""
     text = text.astype(np.int64)
-    keys: list[Ints] = [np.arange(vocabulary_size)]
-    raw: list[Ints] = [np.bincount(text, minlength=vocabulary_size)]
-    firsts: list[Ints] = [text]
-    ids: list[Ints] = [text]
+    keys: list[IntArray] = [np.arange(vocab_size)]
+    occurrences: list[IntArray] = [np.bincount(text, minlength=vocab_size)]
+    first_positions: list[IntArray] = [text]
+    ids: list[IntArray] = [text]
     for length in range(2, order + 1):
-        key = ids[-1][: max(0, len(text) - length + 1)] * np.int64(vocabulary_size) + text[length - 1 :]
-        rank, first, count = ranks(key)
-        keys.append(key[first])
-        raw.append(count)
-        firsts.append(first)
+        position_keys = ids[-1][: max(0, len(text) - length + 1)] * np.int64(vocab_size) + text[length - 1 :]
+        rank, first, count = rank_keys(position_keys)
+        keys.append(position_keys[first])
+        occurrences.append(count)
+        first_positions.append(first)
         ids.append(rank)
-    suffixes = [np.zeros(vocabulary_size, np.int64), *(ids[i - 1][firsts[i] + 1] for i in range(1, order))]
+    suffixes = [np.zeros(vocab_size, np.int64), *(ids[i - 1][first_positions[i] + 1] for i in range(1, order))]
     levels = []
-    for level in range(order):
-        last = level == order - 1
-        counts = raw[level] if last else np.bincount(suffixes[level + 1], minlength=len(keys[level]))
-        parents = len(keys[level - 1]) if level else 1
-        children = _starts(keys[level] // vocabulary_size, parents)
-        levels.append(Level(keys[level], raw[level], counts, suffixes[level], children, ids[level]))
+    for index in range(order):
+        is_longest = index == order - 1
+        counts = occurrences[index] if is_longest else np.bincount(suffixes[index + 1], minlength=len(keys[index]))
+        contexts = len(keys[index - 1]) if index else 1
+        children = _first_children(keys[index] // vocab_size, contexts)
+        levels.append(NgramLevel(keys[index], occurrences[index], counts, suffixes[index], children, ids[index]))
     return levels
 
 
-def ranks(keys: Ints) -> tuple[NDArray[np.int32], Ints, Ints]:
-    """Give each key's rank among the sorted distinct keys, one index of each distinct key, and its count."""
+def rank_keys(keys: IntArray) -> tuple[NDArray[np.int32], IntArray, IntArray]:
+    """Return the rank of each key among the sorted distinct keys, one index of each distinct key, and its count."""
     order = np.argsort(keys)
     ordered = keys[order]
-    new = np.ones(len(keys), bool)
-    new[1:] = ordered[1:] != ordered[:-1]
-    first = np.flatnonzero(new)
+    is_new = np.ones(len(keys), bool)
+    is_new[1:] = ordered[1:] != ordered[:-1]
+    first = np.flatnonzero(is_new)
     rank = np.empty(len(keys), np.int32)
-    rank[order] = np.cumsum(new, dtype=np.int32) - 1
+    rank[order] = np.cumsum(is_new, dtype=np.int32) - 1
     return rank, order[first], np.diff(first, append=len(keys))
 
 
-def discounts(counts_of_counts: Ints) -> Floats:
-    """Give modified Kneser–Ney's discounts of counts 0, 1, 2 and 3 or more (Chen & Goodman 1999, section 4.1).
-
-    Args:
-        counts_of_counts: n-grams with a count of exactly 1, 2, 3 and 4, (…, 4).
-
-    Returns:
-        (…, 4), each above 0, but for the first, and at most the count that it is taken from.
-    """
-    n1, n2, n3, n4 = np.moveaxis(np.maximum(counts_of_counts, 1).astype(np.float64), -1, 0)
-    y = n1 / (n1 + 2 * n2)
-    steps = np.stack((1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3), axis=-1)
-    # A small text can ask for no discount at all, which would make what it does not have impossible.
-    steps = np.where(steps > 0, steps, y[..., None]).clip(max=[1, 2, 3])
-    return np.concatenate((np.zeros_like(steps[..., :1]), steps), axis=-1)
-
-
-def concatenate_ranges(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
-    """Lay the ranges `starts[i] … starts[i] + lengths[i]` end to end; give each item's i, and the item."""
+def concatenate_ranges(starts: IntArray, lengths: IntArray) -> tuple[IntArray, IntArray]:
+    """Concatenate the ranges `starts[i] … starts[i] + lengths[i]`; return the i of each item, and the item."""
     owner = np.repeat(np.arange(len(starts)), lengths)
-    before = np.cumsum(lengths) - lengths
-    return owner, np.arange(len(owner)) + np.repeat(starts - before, lengths)
+    offsets = np.cumsum(lengths) - lengths
+    return owner, np.arange(len(owner)) + np.repeat(starts - offsets, lengths)
 
 
-def _starts(parents: Ints, count: int) -> Ints:
-    return np.concatenate(([0], np.bincount(parents, minlength=count).cumsum()))
+def _first_children(contexts: IntArray, count: int) -> IntArray:
+    return np.concatenate(([0], np.bincount(contexts, minlength=count).cumsum()))

@@ -1,155 +1,177 @@
-"""The counting prior for training text: every character is predicted by counts that never saw it.
+"""Cross-fitted n-gram probabilities for training: each position is predicted by counts that did not see it.
 
-Counts of a text are overconfident on that text: a model trained on them learns to trust them too much. So the text is
-cut into contiguous folds, and each position gets its prior from the counts of all other folds. Nothing is counted
-again: what lies in a fold is subtracted from the whole text's counts, and a fold has rows for its own contexts alone.
+Counts of a text are overconfident on that text, and a model trained on them would overrate them. The text is therefore
+divided into contiguous folds, and each position uses the counts of all other folds. Nothing is counted
+twice: the counts inside a fold are subtracted from those of the whole text, and a fold only has rows for contexts that
+occur in it.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from stages.models.kneser_ney import level_discounts
-from stages.models.ngram.backoff_table import Rows, RowsBuilder
-from stages.models.ngram.counts import Floats, Ints, Level, concatenate_ranges, ranks
-from stages.models.ngram.mixture import opinions
+from stages.models.ngram.backoff_table import BackoffTable, BackoffTableBuilder
+from stages.models.ngram.counts import FloatArray, IntArray, NgramLevel, concatenate_ranges, rank_keys
+from stages.models.ngram.mixture import expert_log_probs
+from stages.models.ngram.smoothing import level_discounts
 
-DENSE_ENTRIES = 1 << 21
+MAX_DENSE_ENTRIES = 1 << 21
 
 
-class CrossFitted:
-    """Distributions at any position of the training text, from the counts of the other folds.
+class CrossFittedPrior(nn.Module):
+    """The experts' distributions at any position of the training text, from the counts of the other folds.
 
-    `rows` are those of all (fold, context) pairs; `table`, (N, order) int32, says which belong to each position: 28
-    bytes a character at order 7, beside some 30 MB of rows for a million characters.
+    Memory at order 7: 28 bytes per token for `position_rows`, and about 30 MB of rows for a million characters.
+
+    Args:
+        levels: n-gram counts of the training text.
+        vocab_size: V.
+        folds: number of folds.
+        cache_lm: whether the cache language model is one of the experts.
+
+    Attributes:
+        table: rows of all (fold, context) pairs.
+        position_rows: the rows that apply at each position, (N, order) int32.
     """
 
-    def __init__(self, levels: list[Level], vocabulary_size: int, folds: int, recent: bool) -> None:
-        self.rows, self.table = cross_fit(levels, vocabulary_size, folds)
-        self.recent = recent
+    position_rows: Tensor
 
-    def to(self, device: torch.device) -> "CrossFitted":
-        """Move everything to `device`."""
-        self.rows, self.table = self.rows.to(device), self.table.to(device)
-        return self
+    def __init__(self, levels: list[NgramLevel], vocab_size: int, folds: int, cache_lm: bool) -> None:
+        super().__init__()
+        self.table, position_rows = cross_fit(levels, vocab_size, folds)
+        self.register_buffer("position_rows", position_rows, persistent=False)
+        self.cache_lm = cache_lm
 
-    def opinions(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """Give the prior of windows, as a model would see it that knows nothing before the window.
+    def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Return the log-probabilities of each expert, (B, T, experts, V), without context before the window.
 
         Args:
-            ids: (B, T).
-            positions: where in the training text they stand, (B, T).
-
-        Returns:
-            each expert's log-probabilities of the next character, (B, T, experts, V).
+            ids: windows of the training text, (B, T).
+            positions: where in the training text they are, (B, T).
         """
-        length, order = ids.shape[1], self.table.shape[1]
-        seen = torch.arange(1, length + 1, device=ids.device)
-        visible = torch.arange(order, device=ids.device) <= seen[:, None]
-        rows = self.table[positions] * visible
-        return opinions(self.rows, rows, ids, self.recent)
+        length, order = ids.shape[1], self.position_rows.shape[1]
+        tokens_in_window = torch.arange(1, length + 1, device=ids.device)
+        visible = torch.arange(order, device=ids.device) <= tokens_in_window[:, None]
+        rows = self.position_rows[positions] * visible
+        return expert_log_probs(self.table, rows, ids, self.cache_lm)
 
 
-@dataclass(frozen=True)
-class Part:
-    """The rows of one context length, for all folds: one for each (fold, context) pair.
+def cross_fit(levels: list[NgramLevel], vocab_size: int, folds: int) -> tuple[BackoffTable, Tensor]:
+    """Return the rows of all folds, and the rows that apply at each position, (N, order) int32.
 
-    `owner`, `characters`, `counts`, `discount` describe the entries, as `RowsBuilder.add` takes them; `sample` is an
-    occurrence of each pair (where its context starts); `row` gives, for each position, the pair of the n-gram there.
-    """
-
-    owner: Ints
-    characters: Ints
-    counts: Ints
-    discount: Floats
-    sample: Ints
-    row: Ints
-
-
-def cross_fit(levels: list[Level], vocabulary_size: int, folds: int) -> tuple[Rows, Tensor]:
-    """Make the rows of every fold, and the table of which belong to each position.
-
-    An n-gram belongs to the fold of its last character: the one that is predicted.
+    An n-gram belongs to the fold of its last token, the one that is predicted.
     """
     length, order = len(levels[0].ids), len(levels)
-    fold = np.minimum(np.arange(length) * folds // length, folds - 1)
-    parts: list[Part] = []
-    above: Inside | None = None
+    fold_of_position = np.minimum(np.arange(length) * folds // length, folds - 1)
+    fold_levels: list[FoldRows] = []
+    longer: FoldNgrams | None = None
     for index in reversed(range(order)):
-        inside = Inside.of(levels, index, fold, above)
-        parts.insert(0, _part(levels, index, inside, folds, vocabulary_size))
-        above = inside
-    builder = RowsBuilder(vocabulary_size, DENSE_ENTRIES)
-    table = np.zeros((length, order), np.int32)
-    for index, part in enumerate(parts):
-        shorter = (
-            builder.base[-1] + parts[index - 1].row[part.sample + 1] if index else np.zeros(len(part.sample), np.int64)
+        ngrams = FoldNgrams.find(levels, index, fold_of_position, longer)
+        fold_levels.insert(0, _fold_rows(levels, index, ngrams, folds, vocab_size))
+        longer = ngrams
+    builder = BackoffTableBuilder(vocab_size, MAX_DENSE_ENTRIES)
+    position_rows = np.zeros((length, order), np.int32)
+    for index, level in enumerate(fold_levels):
+        backoff_rows = (
+            builder.first_rows[-1] + fold_levels[index - 1].row_at_position[level.sample_position + 1]
+            if index
+            else np.zeros(len(level.sample_position), np.int64)
         )
-        builder.add(len(part.sample), part.owner, part.characters, part.counts, part.discount, shorter)
-        first = max(0, index - 1)  # the first position that has read so many characters
-        table[first : length - 1, index] = builder.base[index] + (part.row if index else part.row[1:])
-    return builder.build(), torch.from_numpy(table)
+        builder.add_level(
+            len(level.sample_position), level.owner, level.tokens, level.counts, level.discounts, backoff_rows
+        )
+        first_position = max(0, index - 1)  # the first one with `index` tokens of context
+        rows = level.row_at_position if index else level.row_at_position[1:]
+        position_rows[first_position : length - 1, index] = builder.first_rows[index] + rows
+    return builder.build(persistent=False), torch.from_numpy(position_rows)
 
 
 @dataclass(frozen=True)
-class Inside:
-    """The distinct (fold, n-gram) pairs of one length, in order.
+class FoldRows:
+    """The rows of one context length in all folds, one for each (fold, context) pair.
 
-    `fold`, `gram`: the pair. `count`: occurrences in the fold. `sample`: where one starts. `taken`: what leaving the
-    fold out takes from the n-gram's count. `pair`: for each position, the pair of the n-gram that starts there.
+    Attributes:
+        owner, tokens, counts, discounts: the entries, as in `BackoffTableBuilder.add_level`.
+        sample_position: a position at which the context of each row begins.
+        row_at_position: the row of the n-gram that begins at each position.
     """
 
-    fold: Ints
-    gram: Ints
-    count: Ints
-    sample: Ints
-    taken: Ints
-    pair: Ints
+    owner: IntArray
+    tokens: IntArray
+    counts: IntArray
+    discounts: FloatArray
+    sample_position: IntArray
+    row_at_position: IntArray
+
+
+@dataclass(frozen=True)
+class FoldNgrams:
+    """The distinct (fold, n-gram) pairs of one length, sorted.
+
+    Attributes:
+        fold: fold of each pair.
+        ngram: id of the n-gram of each pair.
+        occurrences: of the n-gram in the fold.
+        sample_position: a position at which the n-gram begins.
+        subtracted: what leaving out the fold subtracts from the count of the n-gram.
+        pair_at_position: index of the pair of the n-gram that begins at each position.
+    """
+
+    fold: IntArray
+    ngram: IntArray
+    occurrences: IntArray
+    sample_position: IntArray
+    subtracted: IntArray
+    pair_at_position: IntArray
 
     @classmethod
-    def of(cls, levels: list[Level], index: int, fold: Ints, above: "Inside | None") -> "Inside":
-        """Find the pairs of n-grams of `index + 1` characters; `above` holds those one character longer."""
+    def find(
+        cls, levels: list[NgramLevel], index: int, fold_of_position: IntArray, longer: "FoldNgrams | None"
+    ) -> "FoldNgrams":
+        """Return the pairs of n-grams of `index + 1` tokens; `longer` holds those with one token more."""
         level = levels[index]
         size = len(level.keys)
-        key = fold[index:] * np.int64(size) + level.ids[: len(fold) - index]
-        pair, sample, count = ranks(key)
-        taken = count
-        if above is not None:  # a longer n-gram that occurs in this fold alone: one left extension less
-            alone = above.count == levels[index + 1].raw[above.gram]
-            taken = np.bincount(pair[above.sample[alone] + 1], minlength=len(sample))
-        folds, grams = np.divmod(key[sample], size)
-        return cls(folds, grams, count, sample, taken, pair)
+        keys = fold_of_position[index:] * np.int64(size) + level.ids[: len(fold_of_position) - index]
+        pair, sample, occurrences = rank_keys(keys)
+        subtracted = occurrences
+        if longer is not None:  # a longer n-gram that occurs in this fold only: one distinct preceding token less
+            in_this_fold_only = longer.occurrences == levels[index + 1].occurrences[longer.ngram]
+            suffixes = pair[longer.sample_position[in_this_fold_only] + 1]
+            subtracted = np.bincount(suffixes, minlength=len(sample))
+        fold, ngram = np.divmod(keys[sample], size)
+        return cls(fold, ngram, occurrences, sample, subtracted, pair)
 
 
-def _part(levels: list[Level], index: int, inside: Inside, folds: int, vocabulary_size: int) -> Part:
+def _fold_rows(levels: list[NgramLevel], index: int, ngrams: FoldNgrams, folds: int, vocab_size: int) -> FoldRows:
     level = levels[index]
-    context = level.keys[inside.gram] // vocabulary_size
-    new = np.concatenate(([True], (np.diff(inside.fold) != 0) | (np.diff(context) != 0)))
-    row = np.cumsum(new) - 1  # of each (fold, n-gram) pair, its (fold, context) pair
-    starts = level.children[context[new]]
-    sizes = level.children[context[new] + 1] - starts
-    owner, gram = concatenate_ranges(starts, sizes)
-    counts = level.counts[gram]
+    context = level.keys[ngrams.ngram] // vocab_size
+    is_new = np.concatenate(([True], (np.diff(ngrams.fold) != 0) | (np.diff(context) != 0)))
+    row = np.cumsum(is_new) - 1  # the (fold, context) pair of each (fold, n-gram) pair
+    starts = level.children[context[is_new]]
+    sizes = level.children[context[is_new] + 1] - starts
+    owner, entry_ngram = concatenate_ranges(starts, sizes)
+    counts = level.counts[entry_ngram]
     first_entry = np.cumsum(sizes) - sizes
-    counts[first_entry[row] + inside.gram - level.children[context]] -= inside.taken
-    discount = _fold_discounts(level, index, inside, folds)
-    return Part(
+    counts[first_entry[row] + ngrams.ngram - level.children[context]] -= ngrams.subtracted
+    discounts = _fold_discounts(level, index, ngrams, folds)
+    return FoldRows(
         owner=owner,
-        characters=level.keys[gram] % vocabulary_size,
+        tokens=level.keys[entry_ngram] % vocab_size,
         counts=counts,
-        discount=discount[inside.fold[new][owner], np.minimum(counts, 3)],
-        sample=inside.sample[new],
-        row=row[inside.pair],
+        discounts=discounts[ngrams.fold[is_new][owner], np.minimum(counts, 3)],
+        sample_position=ngrams.sample_position[is_new],
+        row_at_position=row[ngrams.pair_at_position],
     )
 
 
-def _fold_discounts(level: Level, index: int, inside: Inside, folds: int) -> Floats:
-    """Give each fold's discounts, (folds, 4), from the counts that are left without it."""
-    before = np.minimum(level.counts[inside.gram], 5)
-    after = np.minimum(level.counts[inside.gram] - inside.taken, 5)
-    spread = np.tile(np.bincount(np.minimum(level.counts, 5), minlength=6), (folds, 1))
-    for change, sign in ((before, -1), (after, 1)):
-        spread += sign * np.bincount(inside.fold * 6 + change, minlength=6 * folds).reshape(folds, 6)
-    return np.broadcast_to(level_discounts(index, spread[:, 1:5]), (folds, 4))
+def _fold_discounts(level: NgramLevel, index: int, ngrams: FoldNgrams, folds: int) -> FloatArray:
+    """Return the discounts of each fold, (folds, 4), from the counts of the other folds."""
+    before = np.minimum(level.counts[ngrams.ngram], 5)
+    after = np.minimum(level.counts[ngrams.ngram] - ngrams.subtracted, 5)
+    counts_of_counts = np.tile(np.bincount(np.minimum(level.counts, 5), minlength=6), (folds, 1))
+    for counts, sign in ((before, -1), (after, 1)):
+        change = np.bincount(ngrams.fold * 6 + counts, minlength=6 * folds).reshape(folds, 6)
+        counts_of_counts += sign * change
+    return np.broadcast_to(level_discounts(index, counts_of_counts[:, 1:5]), (folds, 4))

@@ -1,103 +1,110 @@
-"""The prior's opinions, as `models/experts.py` gives them, for the end of a text that grows by one character."""
+"""The n-gram experts for texts that grow by one token at a time; `mixture.py` computes the same for whole windows."""
 
 import torch
 from torch import Tensor
 
-from stages.models import kneser_ney
-from stages.models.ngram.cache_lm import SHORTEST, STRENGTHS
+from stages.models.kneser_ney import KneserNey
+from stages.models.ngram.cache_lm import MIN_CONTEXT, STRENGTHS
 
-LONGEST = SHORTEST + len(STRENGTHS) - 1
-
-
-class CountsReader:
-    """What the training text says next, and, with `recent` above 0, what the last `recent` characters say."""
-
-    def __init__(self, prior: kneser_ney.Model, ids: Tensor, recent: int) -> None:
-        self.rows = prior.rows
-        self.contexts = Contexts(prior, ids)
-        self.recent = Recent(ids, recent) if recent else None
-
-    def read(self, ids: Tensor) -> Tensor:
-        """Read one character of each text, (B,), and give log-probabilities of the next, (B, experts, V)."""
-        rows = self.contexts.read(ids)
-        p: Tensor = self.rows(rows)
-        if not self.recent:
-            return p[:, None].log()
-        return torch.stack((p, self.recent.read(ids, self.rows(rows[:, :2]))), dim=1).log()
+MAX_CONTEXT = MIN_CONTEXT + len(STRENGTHS) - 1
 
 
-class Contexts:
-    """The contexts that end a text: each of n characters from the one of n - 1 that ended it a character before.
+class IncrementalExperts:
+    """The log-probabilities of each expert at the end of a text.
 
-    So all lengths are looked up at once, in one list of keys, each length's above those of the length before.
+    Args:
+        prior: the n-gram model.
+        ids: the texts so far, (B, T).
+        cache_size: tokens that the cache language model uses; 0 if it is not one of the experts.
     """
 
-    def __init__(self, prior: kneser_ney.Model, ids: Tensor) -> None:
-        order, size = prior.params.order, prior.vocabulary_size
-        self.size, self.base = size, prior.rows.base
-        keys, starts, offsets = [], [0], [size]
-        for length in range(2, order):
-            found = prior.get_buffer(f"keys_{length}") + offsets[-1]
-            keys.append(found)
-            starts.append(starts[-1] + len(found))
-            # A gap of V before each length's keys: there, and so not found, falls what follows a missing context (-1).
-            offsets.append((int(found[-1]) + 1 if len(found) else offsets[-1]) + size)
-        self.keys = torch.cat(keys) if keys else ids.new_empty(0)
-        self.starts, self.offsets = (ids.new_tensor(each[: order - 2]) for each in (starts, offsets))
-        rows = prior.find(ids[:, 1 - order :])[:, -1, 1:]
-        self.contexts = torch.where(rows > 0, rows - self.base[1:], -1)  # of 1 … order - 1 characters; -1: never seen
+    def __init__(self, prior: KneserNey, ids: Tensor, cache_size: int) -> None:
+        self.table = prior.table
+        self.contexts = ContextTracker(prior, ids)
+        self.cache = IncrementalCache(ids, cache_size) if cache_size else None
 
-    def read(self, ids: Tensor) -> Tensor:
-        """Read one character of each text, (B,), and give the rows of what ends it now, (B, order)."""
+    def step(self, ids: Tensor) -> Tensor:
+        """Append one token to each text, (B,), and return the log-probabilities of the next one, (B, experts, V)."""
+        rows = self.contexts.step(ids)
+        probs: Tensor = self.table(rows)
+        if not self.cache:
+            return probs[:, None].log()
+        return torch.stack((probs, self.cache.step(ids, self.table(rows[:, :2]))), dim=1).log()
+
+
+class ContextTracker:
+    """The contexts of every length that end a text.
+
+    A context of n tokens is found from the one of n - 1 tokens that ended the text one token earlier. All lengths are
+    therefore looked up at once in one list of keys, in which each length has its own range of numbers.
+    """
+
+    def __init__(self, prior: KneserNey, ids: Tensor) -> None:
+        order, vocab_size = prior.params.ngram_order, prior.vocab_size
+        self.vocab_size, self.first_rows = vocab_size, prior.table.first_rows
+        keys, starts, offsets = [], [0], [vocab_size]
+        for length in range(2, order):
+            level_keys = prior.get_buffer(f"keys_{length}") + offsets[-1]
+            keys.append(level_keys)
+            starts.append(starts[-1] + len(level_keys))
+            # A gap of V before the keys of each length: the key of a missing context (-1) falls there and is not found.
+            offsets.append((int(level_keys[-1]) + 1 if len(level_keys) else offsets[-1]) + vocab_size)
+        self.keys = torch.cat(keys) if keys else ids.new_empty(0)
+        self.starts, self.offsets = (ids.new_tensor(values[: order - 2]) for values in (starts, offsets))
+        rows = prior.find_rows(ids[:, 1 - order :])[:, -1, 1:]
+        self.contexts = torch.where(rows > 0, rows - self.first_rows[1:], -1)  # of 1 … order - 1 tokens; -1: unseen
+
+    def step(self, ids: Tensor) -> Tensor:
+        """Append one token to each text, (B,), and return the rows of its contexts, (B, order)."""
         last = ids[:, None]
         if len(self.keys):
-            keys = self.contexts[:, :-1] * self.size + last + self.offsets
-            at = torch.searchsorted(self.keys, keys).clamp_(max=len(self.keys) - 1)
-            longer = torch.where(self.keys[at] == keys, at - self.starts, -1)
+            keys = self.contexts[:, :-1] * self.vocab_size + last + self.offsets
+            index = torch.searchsorted(self.keys, keys).clamp_(max=len(self.keys) - 1)
+            longer = torch.where(self.keys[index] == keys, index - self.starts, -1)
         else:
             longer = torch.full_like(self.contexts[:, :-1], -1)
         self.contexts = torch.cat((last, longer), dim=1)
-        rows = torch.where(self.contexts < 0, 0, self.contexts + self.base[1:])
-        return torch.cat((self.base[:1].expand(len(ids), 1), rows), dim=1)
+        rows = torch.where(self.contexts < 0, 0, self.contexts + self.first_rows[1:])
+        return torch.cat((self.first_rows[:1].expand(len(ids), 1), rows), dim=1)
 
 
-class Recent:
-    """What the last `size` characters themselves say, as `models/recent.py` counts it.
+class IncrementalCache:
+    """The cache language model of the last `size` tokens.
 
-    `agree[j]` says how many characters that end in position j are those that end the text, at most LONGEST.
+    `match_lengths[:, j]` is how many tokens that end at position j equal those that end the text, at most MAX_CONTEXT.
     """
 
     def __init__(self, ids: Tensor, size: int) -> None:
         self.size, length = size, ids.shape[1]
-        self.text = ids
-        self.agree = torch.zeros(len(ids), length - 1, dtype=torch.uint8, device=ids.device)
-        alive = torch.ones_like(self.agree)
-        for back in range(min(LONGEST, length)):
-            alive[:, :back] = 0
-            alive[:, back:] *= ids[:, : length - 1 - back] == ids[:, -1 - back, None]
-            self.agree += alive
-        self.caps = torch.arange(1, LONGEST + 1, dtype=torch.uint8, device=ids.device)
+        self.ids = ids
+        self.match_lengths = torch.zeros(len(ids), length - 1, dtype=torch.uint8, device=ids.device)
+        still_matching = torch.ones_like(self.match_lengths)
+        for back in range(min(MAX_CONTEXT, length)):
+            still_matching[:, :back] = 0
+            still_matching[:, back:] *= ids[:, : length - 1 - back] == ids[:, -1 - back, None]
+            self.match_lengths += still_matching
+        self.limits = torch.arange(1, MAX_CONTEXT + 1, dtype=torch.uint8, device=ids.device)
         self.strengths = torch.tensor(STRENGTHS, device=ids.device)
 
-    def read(self, ids: Tensor, p: Tensor) -> Tensor:
-        """Read one character of each text, (B,), and mix what followed the same characters into p, (B, V)."""
-        agree = torch.cat((torch.ones_like(ids, dtype=torch.uint8)[:, None], self.agree + 1), dim=1)
-        agree = agree.mul_(self.text == ids[:, None]).clamp_(max=LONGEST)
-        self.text = torch.cat((self.text, ids[:, None]), dim=1)
-        if self.text.shape[1] > self.size:  # the oldest is forgotten: no context may begin before the second oldest
-            self.text, agree = self.text[:, 1:], agree[:, 1:]
-            agree[:, :LONGEST] = torch.minimum(agree[:, :LONGEST], self.caps[: agree.shape[1]])
-        self.agree = agree
-        row, at = (agree >= SHORTEST).nonzero().unbind(1)
+    def step(self, ids: Tensor, probs: Tensor) -> Tensor:
+        """Append one token to each text, (B,), and return the distributions, which back off to `probs`, (B, V)."""
+        matches = torch.cat((torch.ones_like(ids, dtype=torch.uint8)[:, None], self.match_lengths + 1), dim=1)
+        matches = matches.mul_(self.ids == ids[:, None]).clamp_(max=MAX_CONTEXT)
+        self.ids = torch.cat((self.ids, ids[:, None]), dim=1)
+        if self.ids.shape[1] > self.size:  # evict the oldest token; no context may begin before the second oldest
+            self.ids, matches = self.ids[:, 1:], matches[:, 1:]
+            matches[:, :MAX_CONTEXT] = torch.minimum(matches[:, :MAX_CONTEXT], self.limits[: matches.shape[1]])
+        self.match_lengths = matches
+        row, position = (matches >= MIN_CONTEXT).nonzero().unbind(1)
         if not len(row):
-            return p
-        length = agree[row, at].long() - SHORTEST
-        count = torch.zeros(len(p), len(STRENGTHS), device=p.device)
-        count.index_put_((row, length), torch.ones((), device=p.device), accumulate=True)
-        count = count.flip(1).cumsum(1)  # that agree so far or further, longest first
-        strength = self.strengths.flip(0)
-        keep = strength / (count + strength)
-        below = keep.cumprod(1)
-        share = (below / strength).flip(1).cumsum(1)  # of one place that agrees so far: a share at every shorter length
-        p = p * below[:, -1:]
-        return p.index_put_((row, self.text[row, at + 1]), share[row, length], accumulate=True)
+            return probs
+        length = matches[row, position].long() - MIN_CONTEXT
+        counts = torch.zeros(len(probs), len(STRENGTHS), device=probs.device)
+        counts.index_put_((row, length), torch.ones((), device=probs.device), accumulate=True)
+        counts = counts.flip(1).cumsum(1)  # of matches of at least so many tokens, longest first
+        strengths = self.strengths.flip(0)
+        keep = strengths / (counts + strengths)
+        backoff_weights = keep.cumprod(1)
+        match_weights = (backoff_weights / strengths).flip(1).cumsum(1)  # of one match, summed over shorter lengths
+        probs = probs * backoff_weights[:, -1:]
+        return probs.index_put_((row, self.ids[row, position + 1]), match_weights[row, length], accumulate=True)

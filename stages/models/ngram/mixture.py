@@ -1,37 +1,37 @@
-"""The two ways of counting that a network on a prior weighs against each other, position by position.
+"""The n-gram experts of `gpt`, whose log-probabilities the network weights at each position.
 
-One distribution cannot be right everywhere: a rare word is best known from the whole training text, a name that this
-scene repeats from the window itself.
+No single distribution is best everywhere: a rare word is best predicted from the whole training text, a name that the
+current scene repeats from the window itself.
 """
 
 import torch
 from torch import Tensor
 
-from stages.models.ngram.backoff_table import Rows
-from stages.models.ngram.cache_lm import STRENGTHS, Agreements, with_recent
+from stages.models.ngram.backoff_table import BackoffTable
+from stages.models.ngram.cache_lm import STRENGTHS, apply_cache_lm, find_context_matches
 
 
-def count_experts(recent: bool) -> int:
-    """Count the experts."""
-    return 2 if recent else 1
+def count_experts(cache_lm: bool) -> int:
+    """Return the number of experts."""
+    return 2 if cache_lm else 1
 
 
-def opinions(counts: Rows, rows: Tensor, ids: Tensor, recent: bool) -> Tensor:
-    """Give each expert's log-probabilities of the next character.
+def expert_log_probs(table: BackoffTable, rows: Tensor, ids: Tensor, cache_lm: bool) -> Tensor:
+    """Return the log-probabilities of the next token by each expert.
 
     Args:
-        counts: of the training text.
-        rows: which belong to each position, (B, T, order).
+        table: n-gram probabilities of the training text.
+        rows: table rows at each position, (B, T, order).
         ids: windows, (B, T).
-        recent: whether the windows' own counts have a say.
+        cache_lm: whether the cache language model of the window is one of the experts.
 
     Returns:
-        (B, T, experts, V): first what the training text says; then, with `recent`, what the window says, on top of
-        what the training text says after one character.
+        (B, T, experts, V): first the n-gram model; then, with `cache_lm`, the cache language model, which backs off to
+        the bigram distribution of the training text.
     """
-    p: Tensor = counts(rows.flatten(0, 1)).view(*ids.shape, -1)
-    if not recent:
-        return p[:, :, None].log()
-    pairs: Tensor = counts(rows[:, :, :2].flatten(0, 1)).view_as(p)
-    window = with_recent(Agreements.of(ids, len(STRENGTHS)), pairs, STRENGTHS)
-    return torch.stack((p, window), dim=2).log()
+    probs: Tensor = table(rows.flatten(0, 1)).view(*ids.shape, -1)
+    if not cache_lm:
+        return probs[:, :, None].log()
+    bigram_probs: Tensor = table(rows[:, :, :2].flatten(0, 1)).view_as(probs)
+    cache_probs = apply_cache_lm(find_context_matches(ids, len(STRENGTHS)), bigram_probs, STRENGTHS)
+    return torch.stack((probs, cache_probs), dim=2).log()

@@ -1,40 +1,36 @@
-"""Whether counting fits the memory that is free, said before hours are spent on finding out."""
+"""Check that n-gram counts fit into memory before time is spent on counting."""
 
 from pathlib import Path
 
 from stages.core.errors import WorkError
-from stages.models.params import ModelParams
 
-# Bytes a token, for each token of the longest n-gram, counting alone and with cross-fitting. `python -m
-# benchmarks.scaling`: with cross-fitting 35 at order 7 and 27 at order 4 on 4 million characters, more on a small text,
-# where it hardly matters; alone 10 and 12. Of pieces of words, 89 and 37 at order 7: fewer n-grams come twice.
-FEW, MANY = (15, 40), (40, 95)
-SMALL_VOCABULARY = 256
+# Bytes per token and per n-gram length, without and with cross-fitting; measured by `python -m benchmarks.scaling`.
+# With a small vocabulary, cross-fitting takes 35 at order 7 and 27 at order 4 on 4 million characters, and more on a
+# small text, where it hardly matters; without it, 10 and 12. With a large vocabulary, 89 and 37 at order 7.
+SMALL_VOCAB_BYTES, LARGE_VOCAB_BYTES = (15, 40), (40, 95)
+SMALL_VOCAB_SIZE = 256
 
 
-def check_memory(params: ModelParams, tokens: int, vocabulary_size: int) -> None:
-    """Refuse to count a text for which there is no memory.
+def check_memory(tokens: int, ngram_order: int, vocab_size: int, cross_fitting: bool) -> None:
+    """Check that the n-grams of a text can be counted in the free memory.
 
     Raises:
-        WorkError: with what it would need, what is free, and what to set.
+        WorkError: if they cannot; the message says how much memory is needed and free, and what to set.
     """
-    counts = params.kind == "kneser_ney"
-    if not counts and (params.kind != "gpt" or params.prior != "kneser_ney"):
-        return
-    alone, cross_fitting = FEW if vocabulary_size <= SMALL_VOCABULARY else MANY
-    needed = tokens * params.order * (alone if counts else cross_fitting)
+    bytes_per_token = SMALL_VOCAB_BYTES if vocab_size <= SMALL_VOCAB_SIZE else LARGE_VOCAB_BYTES
+    needed = tokens * ngram_order * bytes_per_token[cross_fitting]
     free = free_bytes()
     if needed > free:
-        fits = int(free / needed * params.order)
-        lower = f"model.order: {fits} would fit; or " if fits >= 2 else ""
+        largest_order = int(free / needed * ngram_order)
+        lower = f"set model.ngram_order: {largest_order}, or " if largest_order >= 2 else ""
         raise WorkError(
-            f"counting {tokens} tokens at model.order {params.order} takes some {needed / 1e9:.1f} GB, and "
-            f"{free / 1e9:.1f} GB are free; {lower}set model.prior: none"
+            f"counting {tokens} tokens with model.ngram_order {ngram_order} needs about {needed / 1e9:.1f} GB, but "
+            f"only {free / 1e9:.1f} GB are free; {lower}set model.prior: none"
         )
 
 
 def free_bytes() -> int:
-    """Give the memory that this process may still take: of the machine, and of its container."""
+    """Return the memory that this process may still use, limited by the machine and by its container."""
     free = [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable")]
     limit, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
     if limit and used and limit[0] != "max":

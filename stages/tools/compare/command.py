@@ -1,41 +1,38 @@
-"""compare: runs side by side, on the terminal and as a page."""
+"""Compare runs on the terminal and as an HTML page."""
 
 import json
 from pathlib import Path
 
 import click
 
-from stages.core import files
+from stages.core.files import write_text
 from stages.core.options import StageCommand, output_file_option
-from stages.tools.compare.comparison_page import as_page
+from stages.tools.compare.comparison_page import render_comparison
 from stages.tools.compare.runs import read_runs
-from stages.tools.compare.table import Comparison, compare
+from stages.tools.compare.table import Comparison, compare_runs
 
 
 @click.command(name="compare", cls=StageCommand)
 @click.argument("revisions", nargs=-1, required=True, metavar="REV…")
-@click.option(
-    "--seeds-apart", is_flag=True, help="A column for every run; else those that differ in seeds alone share one."
-)
-@click.option("--json", "as_json", is_flag=True, help="One document of JSON instead of the table.")
-@output_file_option("--page", "page", None, "Also a page, with the learning curves, in this file.")
-def command(revisions: tuple[str, ...], seeds_apart: bool, as_json: bool, page: Path | None) -> None:
-    """Put runs side by side: the parameters that differ, and every metric beside that of the first run.
+@click.option("--seeds-apart", is_flag=True, help="Show runs that differ only in their seeds in separate columns.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
+@output_file_option("--page", "page_path", None, "The file for an HTML page, with the learning curves.")
+def command(revisions: tuple[str, ...], seeds_apart: bool, as_json: bool, page_path: Path | None) -> None:
+    """Compare runs: the parameters that differ, and each metric with its difference to the first run.
 
-    REV is an experiment, a branch, a tag, a commit, or `workspace` for what lies here. Runs that differ in train.seed
-    alone are one column, their mean; then ~ marks a difference that is below twice its standard error.
+    REV is an experiment, a branch, a tag, a commit, or `workspace` for the working tree. Runs that differ only in
+    train.seed share a column with their mean; ~ then marks differences below two standard errors.
 
     Example: folio compare workspace HEAD wide narrow --page reports/compare.html
     """
     runs = read_runs(list(revisions))
-    compared = compare(runs, together=not seeds_apart)
-    click.echo(json.dumps(compared.as_dict(), ensure_ascii=False) if as_json else shown(compared))
-    if page:
-        files.write_text(page, as_page(compared, runs))
+    comparison = compare_runs(runs, group_seeds=not seeds_apart)
+    click.echo(json.dumps(comparison.as_dict(), ensure_ascii=False) if as_json else format_tables(comparison))
+    if page_path:
+        write_text(page_path, render_comparison(comparison, runs))
 
 
-def shown(compared: Comparison) -> str:
-    """Give the tables as text."""
-    parts = [compared.params.to_string() if len(compared.params) else "no parameter differs"]
-    parts.append(compared.shown_metrics().to_string())
-    return "\n\n".join([*parts, *compared.notes])
+def format_tables(comparison: Comparison) -> str:
+    """Return the tables and notes as text."""
+    params = comparison.params.to_string() if len(comparison.params) else "no parameters differ"
+    return "\n\n".join([params, comparison.formatted_metrics().to_string(), *comparison.notes])

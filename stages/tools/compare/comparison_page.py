@@ -1,27 +1,26 @@
-"""The comparison as a page that opens anywhere."""
+"""Render a comparison of runs as an HTML page."""
 
 import pandas as pd
 from markupsafe import Markup
 
 from stages.report import figures
-from stages.report.page import template
+from stages.report.report_page import load_template
 from stages.tools.compare.runs import Run
 from stages.tools.compare.table import Comparison
 
 
-def as_page(compared: Comparison, runs: list[Run]) -> str:
-    """Write the tables and the learning curves as HTML."""
+def render_comparison(comparison: Comparison, runs: list[Run]) -> str:
+    """Return the tables and the learning curves as HTML."""
     curves = {run.name: run.curve for run in runs if run.curve is not None and len(run.curve)}
-    picture = figures.inline(figures.compared(curves), "curves", "validation loss by step") if curves else None
-    return template("compare.html.j2").render(
+    picture = figures.inline(figures.draw_curves(curves), "curves", "validation loss by step") if curves else None
+    return load_template("compare.html.j2").render(
         names=[run.name for run in runs],
-        params=as_table(compared.params) if len(compared.params) else None,
-        metrics=as_table(compared.shown_metrics()),
-        notes=compared.notes,
+        params=_html_table(comparison.params) if len(comparison.params) else None,
+        metrics=_html_table(comparison.formatted_metrics()),
+        notes=comparison.notes,
         picture=picture,
     )
 
 
-def as_table(frame: pd.DataFrame) -> Markup:
-    """Give a table whose cells are escaped."""
+def _html_table(frame: pd.DataFrame) -> Markup:
     return Markup(frame.to_html(border=0, escape=True))

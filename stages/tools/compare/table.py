@@ -1,4 +1,4 @@
-"""Runs as columns: what differs, and by how much more than chance."""
+"""Compare runs: which parameters and metrics differ, and whether seed noise explains the differences."""
 
 import math
 import statistics
@@ -9,159 +9,171 @@ import pandas as pd
 
 from stages.tools.compare.runs import Run
 
-SEED, JUDGED_BY = "train.seed", "val_loss"
-CHANCE = 2.0  # standard errors
+SEED, MAIN_METRIC = "train.seed", "val_loss"
+NOISE_THRESHOLD = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
-class Group:
-    """Runs that differ in seeds alone."""
+class RunGroup:
+    """Runs that differ only in their seeds."""
 
     name: str
     runs: list[Run]
 
     def values(self, metric: str) -> list[float]:
-        """Give a metric of each run that has it."""
+        """Return the values of a metric, of the runs that have it."""
         return [run.metrics[metric] for run in self.runs if metric in run.metrics]
 
     def mean(self, metric: str) -> float:
-        """Give the mean, or not-a-number where no run has the metric."""
+        """Return the mean of a metric, or NaN if no run has it."""
         values = self.values(metric)
         return sum(values) / len(values) if values else math.nan
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`params`: those that differ, a column each group. `metrics`: means. `errors`: standard errors of the difference
-    to the first column, not-a-number where no seeds tell. `notes`: what a reader must know.
+    """Runs in columns, compared with the first column.
+
+    Attributes:
+        params: the parameters that differ.
+        metrics: means of the metrics.
+        standard_errors: of the difference to the first column; NaN if there are no repeated seeds.
+        notes: what the reader should know.
     """
 
     params: pd.DataFrame
     metrics: pd.DataFrame
-    errors: pd.DataFrame
+    standard_errors: pd.DataFrame
     notes: list[str]
 
-    def shown_metrics(self) -> pd.DataFrame:
-        """Give means with their difference to the first column, and ~ where chance explains it.
+    def formatted_metrics(self) -> pd.DataFrame:
+        """Return the metrics as text with the difference to the first column; ~ marks differences within seed noise.
 
-        Metrics that are the same everywhere are left out, unless all are.
+        Metrics that are equal in all columns are left out, unless all are equal.
         """
         first = self.metrics.columns[0]
-        shown = {first: self.metrics[first].map(number)}
+        columns = {first: self.metrics[first].map(format_number)}
         for name in self.metrics.columns[1:]:
-            shown[name] = pd.Series(
-                {metric: self._cell(metric, name, first) for metric in self.metrics.index}, dtype="object"
+            columns[name] = pd.Series(
+                {metric: self._format_cell(metric, name, first) for metric in self.metrics.index}, dtype="object"
             )
-        table = pd.DataFrame(shown)
-        differing = table.nunique(axis=1) > 1
-        return table[differing] if differing.any() else table
+        table = pd.DataFrame(columns)
+        differs = table.nunique(axis=1) > 1
+        return table[differs] if differs.any() else table
 
-    def _cell(self, metric: str, name: str, first: str) -> str:
-        value, other = self.metrics[name][metric], self.metrics[first][metric]
-        difference, error = value - other, self.errors[name][metric]
+    def _format_cell(self, metric: str, name: str, first: str) -> str:
+        value, first_value = self.metrics[name][metric], self.metrics[first][metric]
+        difference, standard_error = value - first_value, self.standard_errors[name][metric]
         if not difference or math.isnan(difference):
-            return number(value)
-        by_chance = " ~" if abs(difference) < CHANCE * error else ""
-        return f"{number(value)} ({'+' if difference > 0 else '-'}{number(abs(difference))}{by_chance})"
+            return format_number(value)
+        noise_mark = " ~" if abs(difference) < NOISE_THRESHOLD * standard_error else ""
+        sign = "+" if difference > 0 else "-"
+        return f"{format_number(value)} ({sign}{format_number(abs(difference))}{noise_mark})"
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it all for JSON; what is not known is null."""
-        frames = {"params": self.params, "metrics": self.metrics, "standard_errors": self.errors}
+        """Return the comparison in JSON types; missing values are None."""
+        frames = {"params": self.params, "metrics": self.metrics, "standard_errors": self.standard_errors}
         documents = {name: frame.astype(object).where(frame.notna(), None).to_dict() for name, frame in frames.items()}
         return documents | {"notes": self.notes}
 
 
-def compare(runs: list[Run], together: bool = True) -> Comparison:
-    """Compare runs with the first one; `together` makes one column of runs that differ in train.seed alone."""
-    groups = grouped(runs) if together else [Group(run.name, [run]) for run in runs]
-    names = [group.name for group in groups]
+def compare_runs(runs: list[Run], group_seeds: bool = True) -> Comparison:
+    """Compare runs with the first one.
+
+    Args:
+        runs: the runs.
+        group_seeds: whether runs that differ only in `train.seed` share a column.
+    """
+    groups = group_by_seed(runs) if group_seeds else [RunGroup(run.name, [run]) for run in runs]
+    columns = pd.Index([group.name for group in groups])
     keys = list(dict.fromkeys(key for run in runs for key in run.params))
-    rows = {key: [said(group, key) for group in groups] for key in keys}
+    rows = {key: [format_param(group, key) for group in groups] for key in keys}
     differing = {key: row for key, row in rows.items() if len(set(row)) > 1}
     metrics = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
-    means = pd.DataFrame(
-        [[group.mean(each) for group in groups] for each in metrics], index=pd.Index(metrics), columns=pd.Index(names)
+    index = pd.Index(metrics)
+    means = [[group.mean(metric) for group in groups] for metric in metrics]
+    errors = [[difference_error(groups, group, metric) for group in groups] for metric in metrics]
+    return Comparison(
+        params=pd.DataFrame.from_dict(differing, orient="index", columns=columns),
+        metrics=pd.DataFrame(means, index=index, columns=columns),
+        standard_errors=pd.DataFrame(errors, index=index, columns=columns),
+        notes=make_notes(groups),
     )
-    errors = pd.DataFrame(
-        [[error(groups, group, each) for group in groups] for each in metrics],
-        index=pd.Index(metrics),
-        columns=pd.Index(names),
-    )
-    params = pd.DataFrame.from_dict(differing, orient="index", columns=pd.Index(names))
-    return Comparison(params, means, errors, notes(groups))
 
 
-def grouped(runs: list[Run]) -> list[Group]:
-    """Put runs together that differ in seeds alone, in the order of the first of each."""
-    found: list[list[Run]] = []
+def group_by_seed(runs: list[Run]) -> list[RunGroup]:
+    """Return the runs in groups that differ only in their seeds, in the order of the first run of each."""
+    groups: list[list[Run]] = []
     for run in runs:
-        for each in found:
-            if others(each[0]) == others(run) and run.params.get(SEED) not in [it.params.get(SEED) for it in each]:
-                each.append(run)
+        for group in groups:
+            seeds = [member.params.get(SEED) for member in group]
+            if params_without_seed(group[0]) == params_without_seed(run) and run.params.get(SEED) not in seeds:
+                group.append(run)
                 break
         else:
-            found.append([run])
+            groups.append([run])
     return [
-        Group(each[0].name if len(each) == 1 else f"{each[0].name} and {len(each) - 1} more", each) for each in found
+        RunGroup(group[0].name if len(group) == 1 else f"{group[0].name} and {len(group) - 1} more", group)
+        for group in groups
     ]
 
 
-def others(run: Run) -> dict[str, Any]:
-    """Give a run's parameters but for the seed."""
+def params_without_seed(run: Run) -> dict[str, Any]:
+    """Return the parameters of a run except the seed."""
     return {key: value for key, value in run.params.items() if key != SEED}
 
 
-def error(groups: list[Group], group: Group, metric: str) -> float:
-    """Give the standard error of a group's difference to the first one.
+def difference_error(groups: list[RunGroup], group: RunGroup, metric: str) -> float:
+    """Return the standard error of the difference between a group and the first one.
 
-    The deviation between seeds is pooled over all groups that have several; where none has, nothing is known.
+    The variance between seeds is pooled over all groups with several seeds; without any, the result is NaN.
     """
-    squares, freedom = 0.0, 0
-    for each in groups:
-        values = each.values(metric)
+    squares, degrees_of_freedom = 0.0, 0
+    for other in groups:
+        values = other.values(metric)
         if len(values) > 1:
-            squares += sum((value - each.mean(metric)) ** 2 for value in values)
-            freedom += len(values) - 1
-    counts = [len(each.values(metric)) for each in (group, groups[0])]
-    if not freedom or not all(counts):
+            squares += sum((value - other.mean(metric)) ** 2 for value in values)
+            degrees_of_freedom += len(values) - 1
+    counts = [len(other.values(metric)) for other in (group, groups[0])]
+    if not degrees_of_freedom or not all(counts):
         return math.nan
-    return math.sqrt(squares / freedom * sum(1 / count for count in counts))
+    return math.sqrt(squares / degrees_of_freedom * sum(1 / count for count in counts))
 
 
-def said(group: Group, key: str) -> str:
-    """Show a parameter of a group: several seeds are all named."""
+def format_param(group: RunGroup, key: str) -> str:
+    """Return a parameter of a group as text; different seeds are all listed."""
     return ", ".join(dict.fromkeys(str(run.params.get(key, "-")) for run in group.runs))
 
 
-def seeds(group: Group) -> str:
-    """Give a group's mean loss and the standard error of that mean."""
-    values = group.values(JUDGED_BY)
-    spread = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return f"{group.name}: mean of {len(group.runs)} runs, {JUDGED_BY} {group.mean(JUDGED_BY):.4f} ± {spread:.4f}"
-
-
-def notes(groups: list[Group]) -> list[str]:
-    """Say what a table does not show: whether seeds tell of chance, and whether the machines differ."""
+def make_notes(groups: list[RunGroup]) -> list[str]:
+    """Return notes on seed noise and on differences between the machines."""
     runs = [run for group in groups for run in group.runs]
-    several = [seeds(group) for group in groups if len(group.runs) > 1]
-    found = [
-        f"~ below {CHANCE:g} standard errors, by the differences between seeds; {'; '.join(several)}"
-        if several
-        else "one seed each: how much of a difference is chance is not known; run some with -S train.seed=…"
+    repeated = [_seed_summary(group) for group in groups if len(group.runs) > 1]
+    notes = [
+        f"~ marks differences below {NOISE_THRESHOLD:g} standard errors between seeds; {'; '.join(repeated)}"
+        if repeated
+        else "one seed each, so the seed noise is unknown; run several seeds with -S train.seed=…"
     ]
-    if any(run.machine is None for run in runs):
-        missing = [run.name for run in runs if run.machine is None]
-        found.append(f"the machine of {', '.join(missing)} is not known: the model is in no cache here")
-    known = [run.machine for run in runs if run.machine is not None]
-    for key in sorted({key for each in known for key in each}):
-        values = {run.name: run.machine.get(key) for run in runs if run.machine is not None}
+    unknown = [run.name for run in runs if run.machine is None]
+    if unknown:
+        notes.append(f"the machine of {', '.join(unknown)} is unknown, because the model is not in the cache")
+    machines = {run.name: run.machine for run in runs if run.machine is not None}
+    for key in sorted({key for machine in machines.values() for key in machine}):
+        values = {name: machine.get(key) for name, machine in machines.items()}
         if len(set(map(str, values.values()))) > 1:
-            found.append(f"{key} differs: " + ", ".join(f"{name} {value}" for name, value in values.items()))
-    return found
+            notes.append(f"{key} differs: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+    return notes
 
 
-def number(value: float) -> str:
-    """Show whole numbers whole and others with four decimals."""
+def format_number(value: float) -> str:
+    """Return an integer without decimals, and any other number with four."""
     if math.isnan(value):
         return "-"
     return f"{value:.0f}" if value == int(value) else f"{value:.4f}"
+
+
+def _seed_summary(group: RunGroup) -> str:
+    """Return the mean of the main metric of a group and the standard error of the mean."""
+    values = group.values(MAIN_METRIC)
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{group.name}: mean of {len(group.runs)} runs, {MAIN_METRIC} {group.mean(MAIN_METRIC):.4f} ± {error:.4f}"

@@ -1,36 +1,37 @@
-"""export: a model for other tools."""
+"""Export a trained model to other libraries."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from stages.core import files
 from stages.core.errors import WorkError
+from stages.core.files import sha256, write_bytes
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, file_option, model_option, output_folder_option
-from stages.models.model_folder import WEIGHTS, load
+from stages.models.model_folder import WEIGHTS, load_model
 
 
 @click.command(name="export", cls=StageCommand)
 @model_option
-@click.option("--to", "target", type=click.Choice(["huggingface"]), required=True, help="For which library.")
-@file_option("--card", "card", "reports/model_card.md", "The model card that goes with it, where there is one.")
-@output_folder_option("--output", "output", "exported", "The folder for the exported model.")
-def command(model_folder: Path, target: str, card: Path, output: Path) -> None:
-    """Write the model so that plain `transformers` opens it: AutoModelForCausalLM and AutoTokenizer, no code of ours.
+@click.option("--to", "target", type=click.Choice(["huggingface"]), required=True, help="The library to export to.")
+@file_option("--card", "card_path", "reports/model_card.md", "The model card to include, if it exists.")
+@output_folder_option("--output", "output_folder", "exported", "The folder for the exported model.")
+def command(model_folder: Path, target: str, card_path: Path, output_folder: Path) -> None:  # noqa: ARG001 - one choice
+    """Export the model so that `transformers` opens it with AutoModelForCausalLM and AutoTokenizer.
 
-    `lecture_gpt` becomes a GPT-2, and `gpt` with `prior: none` and `window: 0` a NanoChat. Needs the extra `export`.
+    `lecture_gpt` becomes a GPT-2, `gpt` with `prior: none` and `sliding_window: 0` a NanoChat model. Needs the extra
+    `export`.
 
     Example: folio export --to huggingface --output exported
     """
     start_log("export")
-    saved = load(model_folder)
+    trained = load_model(model_folder)
     if not find_spec("transformers"):
-        raise WorkError("export needs the transformers library: pip install -e '.[export]'")
-    from stages.tools.export.huggingface import export
+        raise WorkError("exporting needs the transformers library: pip install -e '.[export]'")
+    from stages.tools.export.huggingface import export_model
 
-    export(saved, output)
-    if card.exists() and files.sha256(model_folder / WEIGHTS) in card.read_text(encoding="utf-8"):  # of this model
-        files.write_bytes(output / "README.md", card.read_bytes())
-    log.info('%s holds the model for %s: AutoModelForCausalLM.from_pretrained("%s")', output, target, output)
+    export_model(trained, output_folder)
+    if card_path.exists() and sha256(model_folder / WEIGHTS) in card_path.read_text(encoding="utf-8"):
+        write_bytes(output_folder / "README.md", card_path.read_bytes())  # the card describes this model
+    log.info('%s: open it with AutoModelForCausalLM.from_pretrained("%s")', output_folder, output_folder)

@@ -1,7 +1,7 @@
-"""A model folder as plain `transformers` opens it, with no code of ours.
+"""Convert a trained model to the classes of `transformers`, which then need no code of Folio.
 
-The lecture's gpt is a GPT-2 whose attention has no biases to speak of; the modern gpt is a NanoChat. Both are that
-library's own classes, so what they cannot say, a prior or a narrow window, cannot be exported.
+The lecture's GPT is a GPT-2 whose attention biases are zero; `gpt` is a NanoChat model. What these classes lack, an
+n-gram prior or a sliding window, cannot be exported.
 """
 
 from pathlib import Path
@@ -9,46 +9,44 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, decoders, models, pre_tokenizers
-from tokenizers import Tokenizer as Fast
+from tokenizers import Tokenizer as HFTokenizer
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, NanoChatConfig, NanoChatForCausalLM, PreTrainedTokenizerFast
 
 from stages.core.errors import ModelError
-from stages.models import gpt, lecture_gpt
 from stages.models.base import LanguageModel
-from stages.models.gpt import LOGIT_CAP, ROTARY_BASE
-from stages.models.model_folder import Saved
+from stages.models.gpt import GPT, LOGIT_CAP, ROTARY_BASE
+from stages.models.lecture_gpt import LectureGPT
+from stages.models.model_folder import TrainedModel
 from stages.tokenizers.base import Tokenizer
-from stages.tokenizers.bpe import BpeTokenizer, make_fast, spelling
-from stages.tokenizers.char import UNKNOWN, CharTokenizer
+from stages.tokenizers.bpe import BpeTokenizer, byte_alphabet, make_hf_tokenizer
+from stages.tokenizers.char import UNKNOWN_CHARACTER, CharTokenizer
 
 NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
 
-def export(saved: Saved, folder: Path) -> None:
-    """Write config.json, model.safetensors and the tokenizer's files to `folder`.
+def export_model(trained: TrainedModel, folder: Path) -> None:
+    """Write config.json, model.safetensors and the tokenizer files to `folder`.
 
     Raises:
-        ModelError: where the model has something that `transformers` has not, naming it.
+        ModelError: if `transformers` has no equivalent of the model; the message says why.
     """
-    model = saved.model
-    if isinstance(model, lecture_gpt.Model):
-        exported: Any = as_gpt2(model)
-    elif isinstance(model, gpt.Model):
-        exported = as_nanochat(model)
+    model = trained.model
+    if isinstance(model, LectureGPT):
+        exported: Any = to_gpt2(model)
+    elif isinstance(model, GPT):
+        exported = to_nanochat(model)
     else:
-        raise ModelError(
-            f"a model of kind '{model.params.kind}' cannot be exported: it is no transformer of that library"
-        )
+        raise ModelError(f"a model of kind '{model.params.kind}' cannot be exported; train `lecture_gpt` or `gpt`")
     exported.save_pretrained(folder)
-    as_fast_tokenizer(saved.tokenizer, model.params.block_size).save_pretrained(folder)
+    to_fast_tokenizer(trained.tokenizer, model.params.block_size).save_pretrained(folder)
 
 
-def as_gpt2(model: LanguageModel) -> GPT2LMHeadModel:
-    """Give the lecture's gpt as GPT-2: the same form, with queries, keys and values in one matrix."""
+def to_gpt2(model: LanguageModel) -> GPT2LMHeadModel:
+    """Return the lecture's GPT as a GPT-2, which has queries, keys and values in one matrix."""
     params, weights = model.params, model.state_dict()
     config = GPT2Config(
-        vocab_size=model.vocabulary_size,
+        vocab_size=model.vocab_size,
         n_positions=params.block_size,
         n_embd=params.n_embd,
         n_layer=params.n_layer,
@@ -57,7 +55,7 @@ def as_gpt2(model: LanguageModel) -> GPT2LMHeadModel:
         tie_word_embeddings=False,
         **NO_TOKENS,
     )
-    renamed = {
+    weights_by_name = {
         "transformer.wte.weight": weights["embed.token.weight"],
         "transformer.wpe.weight": weights["embed.position.weight"],
         "lm_head.weight": weights["head.weight"],
@@ -66,40 +64,40 @@ def as_gpt2(model: LanguageModel) -> GPT2LMHeadModel:
     }
     for layer in range(params.n_layer):
         ours, theirs = f"blocks.{layer}", f"transformer.h.{layer}"
-        qkv = torch.cat([weights[f"{ours}.heads.{name}.weight"] for name in ("query", "key", "value")])
-        renamed[f"{theirs}.attn.c_attn.weight"] = qkv.T
-        renamed[f"{theirs}.attn.c_attn.bias"] = torch.zeros(len(qkv))
-        names = {"project": "attn.c_proj", "think.up": "mlp.c_fc", "think.down": "mlp.c_proj"}
-        for name, other in names.items():  # Conv1D keeps its matrices turned
-            renamed[f"{theirs}.{other}.weight"] = weights[f"{ours}.{name}.weight"].T
-            renamed[f"{theirs}.{other}.bias"] = weights[f"{ours}.{name}.bias"]
+        qkv = torch.cat([weights[f"{ours}.attention.{name}.weight"] for name in ("query", "key", "value")])
+        weights_by_name[f"{theirs}.attn.c_attn.weight"] = qkv.T
+        weights_by_name[f"{theirs}.attn.c_attn.bias"] = torch.zeros(len(qkv))
+        names = {"attention_out": "attn.c_proj", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}
+        for name, other in names.items():  # Conv1D stores transposed matrices
+            weights_by_name[f"{theirs}.{other}.weight"] = weights[f"{ours}.{name}.weight"].T
+            weights_by_name[f"{theirs}.{other}.bias"] = weights[f"{ours}.{name}.bias"]
         for name, other in {"norm_1": "ln_1", "norm_2": "ln_2"}.items():
-            renamed[f"{theirs}.{other}.weight"] = weights[f"{ours}.{name}.weight"]
-            renamed[f"{theirs}.{other}.bias"] = weights[f"{ours}.{name}.bias"]
-    return _filled(GPT2LMHeadModel(config), renamed)
+            weights_by_name[f"{theirs}.{other}.weight"] = weights[f"{ours}.{name}.weight"]
+            weights_by_name[f"{theirs}.{other}.bias"] = weights[f"{ours}.{name}.bias"]
+    return _load_weights(GPT2LMHeadModel(config), weights_by_name)
 
 
-def as_nanochat(model: LanguageModel) -> NanoChatForCausalLM:
-    """Give the modern gpt without prior as NanoChat, which turns queries and keys the other way round.
+def to_nanochat(model: LanguageModel) -> NanoChatForCausalLM:
+    """Return `gpt` without prior as a NanoChat model, which rotates queries and keys in the opposite direction.
 
-    Turning by the opposite angle is the same as exchanging the halves of each head, so these are exchanged.
+    Rotating by the opposite angle is the same as swapping the halves of each head, so the halves are swapped.
 
     Raises:
-        ModelError: where there is a prior, or attention does not reach over the whole block.
+        ModelError: if the model has a prior or a sliding window.
     """
     params, weights = model.params, model.state_dict()
     if params.prior != "none":
         raise ModelError(
-            f"the model stands on counts (model.prior is '{params.prior}'), which transformers has no place for: "
-            "train with model.prior: none to export"
+            f"models with an n-gram prior cannot be exported (model.prior is '{params.prior}'); train with "
+            "model.prior: none"
         )
-    if 0 < params.window < params.block_size:
+    if 0 < params.sliding_window < params.block_size:
         raise ModelError(
-            f"attention looks back over {params.window} of {params.block_size} positions, and NanoChat over all: "
-            "train with model.window: 0 to export"
+            f"models with a sliding window cannot be exported (model.sliding_window is {params.sliding_window}, "
+            f"model.block_size {params.block_size}); train with model.sliding_window: 0"
         )
     config = NanoChatConfig(
-        vocab_size=model.vocabulary_size,
+        vocab_size=model.vocab_size,
         hidden_size=params.n_embd,
         intermediate_size=4 * params.n_embd,
         num_hidden_layers=params.n_layer,
@@ -109,46 +107,47 @@ def as_nanochat(model: LanguageModel) -> NanoChatForCausalLM:
         final_logit_softcapping=LOGIT_CAP,
         **NO_TOKENS,
     )
-    renamed = {"model.embed_tokens.weight": weights["embedding.weight"], "lm_head.weight": weights["head"]}
+    weights_by_name = {"model.embed_tokens.weight": weights["embedding.weight"], "lm_head.weight": weights["head"]}
     for layer in range(params.n_layer):
         ours, theirs = f"blocks.{layer}", f"model.layers.{layer}"
         query, key, value = weights[f"{ours}.qkv"].unbind(0)
-        renamed |= {
-            f"{theirs}.self_attn.q_proj.weight": exchange_halves(query, params.n_head),
-            f"{theirs}.self_attn.k_proj.weight": exchange_halves(key, params.n_head),
+        weights_by_name |= {
+            f"{theirs}.self_attn.q_proj.weight": swap_halves(query, params.n_head),
+            f"{theirs}.self_attn.k_proj.weight": swap_halves(key, params.n_head),
             f"{theirs}.self_attn.v_proj.weight": value,
-            f"{theirs}.self_attn.o_proj.weight": weights[f"{ours}.project"],
-            f"{theirs}.mlp.fc1.weight": weights[f"{ours}.up"],
-            f"{theirs}.mlp.fc2.weight": weights[f"{ours}.down"],
+            f"{theirs}.self_attn.o_proj.weight": weights[f"{ours}.attention_out"],
+            f"{theirs}.mlp.fc1.weight": weights[f"{ours}.mlp_up"],
+            f"{theirs}.mlp.fc2.weight": weights[f"{ours}.mlp_down"],
         }
-    return _filled(NanoChatForCausalLM(config), renamed)
+    return _load_weights(NanoChatForCausalLM(config), weights_by_name)
 
 
-def exchange_halves(weight: Tensor, n_head: int) -> Tensor:
-    """Exchange the two halves of each head's rows: (C, C) -> (C, C)."""
+def swap_halves(weight: Tensor, n_head: int) -> Tensor:
+    """Return a weight, (C, C), with the two halves of the rows of each head swapped."""
     heads = weight.view(n_head, 2, -1, weight.shape[1])
     return heads.flip(1).reshape(weight.shape)
 
 
-def as_fast_tokenizer(tokenizer: Tokenizer, block_size: int) -> PreTrainedTokenizerFast:
-    """Give the tokenizer as `tokenizers` has it.
+def to_fast_tokenizer(tokenizer: Tokenizer, block_size: int) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of `transformers`.
 
-    Characters: every one a word, put together again with nothing. Bytes: merges, of which there are none.
+    In a character tokenizer every character is a word; a byte tokenizer is a BPE tokenizer without merges.
     """
     if isinstance(tokenizer, BpeTokenizer):
-        fast = tokenizer.fast
+        hf_tokenizer = tokenizer.hf_tokenizer
     elif isinstance(tokenizer, CharTokenizer):
-        vocabulary = {character: index for index, character in enumerate(tokenizer.characters)}
-        fast = Fast(models.WordLevel(vocabulary, UNKNOWN) if tokenizer.unknown else models.WordLevel(vocabulary))
-        fast.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-        fast.decoder = decoders.Fuse()
+        vocab = {character: index for index, character in enumerate(tokenizer.characters)}
+        words = models.WordLevel(vocab, UNKNOWN_CHARACTER) if tokenizer.has_unknown else models.WordLevel(vocab)
+        hf_tokenizer = HFTokenizer(words)
+        hf_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        hf_tokenizer.decoder = decoders.Fuse()
     else:
-        fast = make_fast({letter: byte for byte, letter in enumerate(spelling())}, [])
+        hf_tokenizer = make_hf_tokenizer({character: byte for byte, character in enumerate(byte_alphabet())}, [])
     return PreTrainedTokenizerFast(
-        tokenizer_object=fast, clean_up_tokenization_spaces=False, model_max_length=block_size
+        tokenizer_object=hf_tokenizer, clean_up_tokenization_spaces=False, model_max_length=block_size
     )
 
 
-def _filled(model: Any, weights: dict[str, Tensor]) -> Any:  # noqa: ANN401 - a class of transformers
+def _load_weights(model: Any, weights: dict[str, Tensor]) -> Any:  # noqa: ANN401 - a class of transformers
     model.load_state_dict({name: weight.float().contiguous() for name, weight in weights.items()})
     return model.eval()

@@ -1,4 +1,4 @@
-"""The notebook's first half: characters, ids, blocks, and a batch."""
+"""The first half of the notebook: vocabulary, token ids, blocks and a batch."""
 
 from typing import Any
 
@@ -7,14 +7,13 @@ from torch import Tensor
 
 from stages.core.errors import TextError
 from stages.tokenizers.char import CharTokenizer
-from stages.tools.lecture.tables import Labelled, in_rows, labelled
-from stages.train.batches import random_positions
+from stages.tools.lecture.labelled_tables import LabelledTable, in_rows, label_table
 
 BLOCK_SIZE, BATCH_SIZE = 8, 4
 
 
-def characters(text: str, tokenizer: CharTokenizer) -> dict[str, Any]:
-    """Look at the vocabulary, at a word in ids and back, and at a word that cannot be encoded."""
+def describe_vocabulary(text: str, tokenizer: CharTokenizer) -> dict[str, Any]:
+    """Return the size of the vocabulary, a word as ids and back, and a word that cannot be encoded."""
     numbers: dict[str, Any] = {"characters": len(text), "vocabulary_size": len(tokenizer)}
     for word in ("Bee3", "Bee7"):
         try:
@@ -26,8 +25,8 @@ def characters(text: str, tokenizer: CharTokenizer) -> dict[str, Any]:
     return numbers
 
 
-def blocks(train: Tensor, val: Tensor) -> dict[str, Any]:
-    """Look at the text's beginning, its division, its first blocks, and what a block teaches."""
+def describe_blocks(train: Tensor, val: Tensor) -> dict[str, Any]:
+    """Return the beginning of the text, its split, its first blocks, and the examples in a block."""
     first = train[: BLOCK_SIZE + 1]
     return {
         "first_15": train[:15].tolist(),
@@ -35,39 +34,41 @@ def blocks(train: Tensor, val: Tensor) -> dict[str, Any]:
         "val_characters": len(val),
         "x_0": train[:BLOCK_SIZE].tolist(),
         "x_1": train[BLOCK_SIZE : 2 * BLOCK_SIZE].tolist(),
-        "pairs_0": pairs(first[:-1], first[1:]),
+        "pairs_0": context_target_pairs(first[:-1], first[1:]),
     }
 
 
-def pairs(x: Tensor, y: Tensor) -> list[list[Any]]:
-    """List what a block, (T,), teaches: each context, and the character that follows it."""
-    return [[x[: t + 1].tolist(), int(y[t])] for t in range(len(x))]
+def context_target_pairs(inputs: Tensor, targets: Tensor) -> list[list[Any]]:
+    """Return the examples in a block, (T,): each context, and the token that follows it."""
+    return [[inputs[: t + 1].tolist(), int(targets[t])] for t in range(len(inputs))]
 
 
-def draw(train: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw the notebook's batch: four windows of eight; its draws leave out the text's very last window."""
-    positions = random_positions(len(train) - 1, BLOCK_SIZE, BATCH_SIZE, generator)
+def sample_batch(train: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the inputs and targets of a batch, as the notebook samples it from PyTorch's global generator."""
+    starts = torch.randint(len(train) - BLOCK_SIZE - 1, (BATCH_SIZE,))
+    positions = starts[:, None] + torch.arange(BLOCK_SIZE)
     return train[positions], train[positions + 1]
 
 
-def batch(train: Tensor, seed: int) -> tuple[dict[str, Any], Tensor, Tensor]:
-    """Draw a batch with a fresh seed; give its numbers, inputs and targets."""
+def sample_first_batch(train: Tensor, seed: int) -> tuple[dict[str, Any], Tensor, Tensor]:
+    """Return a batch sampled with a seed: its numbers, inputs and targets."""
     torch.manual_seed(seed)
-    xb, yb = draw(train, torch.default_generator)
-    learned = [pair for x, y in zip(xb, yb, strict=True) for pair in pairs(x, y)]
-    return {"xb": xb.tolist(), "yb": yb.tolist(), "pairs": learned}, xb, yb
+    inputs, targets = sample_batch(train)
+    pairs = [pair for x, y in zip(inputs, targets, strict=True) for pair in context_target_pairs(x, y)]
+    return {"xb": inputs.tolist(), "yb": targets.tolist(), "pairs": pairs}, inputs, targets
 
 
-def tables(numbers: dict[str, Any], tokenizer: CharTokenizer) -> dict[str, Labelled]:
-    """Lay out the vocabulary, the first block, and the batch, with the characters below the ids."""
+def make_tables(numbers: dict[str, Any], tokenizer: CharTokenizer) -> dict[str, LabelledTable]:
+    """Return tables of the vocabulary, the first block and the batch, with the characters below the ids."""
 
-    def character(index: int) -> str:
-        return tokenizer.characters[index]
+    def character(token_id: int) -> str:
+        return tokenizer.characters[token_id]
 
-    rows = {name: in_rows([each for row in numbers[name] for each in row], BLOCK_SIZE) for name in ("xb", "yb")}
+    rows = {name: in_rows([token_id for row in numbers[name] for token_id in row], BLOCK_SIZE) for name in ("xb", "yb")}
+    vocabulary = in_rows(range(len(tokenizer)), 16)
     return {
-        "vocabulary": labelled("the vocabulary, sixteen to a row", in_rows(range(len(tokenizer)), 16), character),
-        "x_0": labelled("x_0, the first block", in_rows(numbers["x_0"], BLOCK_SIZE), character),
-        "xb": labelled("xb, four contexts of eight", rows["xb"], character),
-        "yb": labelled("yb, what follows each position of xb", rows["yb"], character),
+        "vocabulary": label_table("the vocabulary, sixteen to a row", vocabulary, character),
+        "x_0": label_table("x_0, the first block", in_rows(numbers["x_0"], BLOCK_SIZE), character),
+        "xb": label_table("xb, four contexts of eight", rows["xb"], character),
+        "yb": label_table("yb, what follows each position of xb", rows["yb"], character),
     }

@@ -1,31 +1,38 @@
-"""MLflow: the server that MLFLOW_TRACKING_URI names, experiment MLFLOW_EXPERIMENT_NAME or `folio`."""
+"""Track a training in MLflow: server MLFLOW_TRACKING_URI, experiment MLFLOW_EXPERIMENT_NAME or `folio`."""
 
 import os
 from collections.abc import Mapping
 
-# Its own patience with a server that is down is minutes, for which training would wait. Read when it is imported.
+# By default MLflow waits minutes for an unreachable server. The variables are read when it is imported.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import mlflow
 
-from stages.train.tracking import Value
+from stages.train.tracking import ParamValue
 
 
-class Run:
-    """A run of the experiment."""
+class MlflowTracker:
+    """A run of the experiment; see `Tracker`."""
 
-    def __init__(self, name: str, params: Mapping[str, Value]) -> None:
-        if "MLFLOW_TRACKING_URI" not in os.environ:
-            raise ConnectionError("set MLFLOW_TRACKING_URI to the address of your server")
-        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", "folio"))
-        self.run = mlflow.start_run(run_name=name)
-        mlflow.log_params(dict(params))
-
-    def row(self, step: int, figures: Mapping[str, float]) -> None:
+    def log_point(self, step: int, values: Mapping[str, float]) -> None:
         """See `Tracker`."""
-        mlflow.log_metrics(dict(figures), step=step)
+        mlflow.log_metrics(dict(values), step=step)
 
-    def end(self, succeeded: bool) -> None:
+    def finish(self, succeeded: bool) -> None:
         """See `Tracker`."""
         mlflow.end_run("FINISHED" if succeeded else "FAILED")
+
+
+def start_run(name: str, params: Mapping[str, ParamValue]) -> MlflowTracker:
+    """Start a run.
+
+    Raises:
+        ConnectionError: if MLFLOW_TRACKING_URI is not set.
+    """
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        raise ConnectionError("set MLFLOW_TRACKING_URI to the address of the server")
+    mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", "folio"))
+    mlflow.start_run(run_name=name)
+    mlflow.log_params(dict(params))
+    return MlflowTracker()

@@ -1,25 +1,33 @@
-"""Weights & Biases: project WANDB_PROJECT or `folio`; WANDB_MODE=offline keeps it in logs/wandb/."""
+"""Track a training in Weights & Biases: project WANDB_PROJECT or `folio`; WANDB_MODE=offline writes to logs/wandb."""
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import wandb
 
-from stages.train.tracking import Value, logs
+from stages.tools.trackers.paths import logs_folder
+from stages.train.tracking import ParamValue
 
 
-class Run:
-    """A run of the project."""
+class WandbTracker:
+    """A run of the project; see `Tracker`."""
 
-    def __init__(self, name: str, params: Mapping[str, Value]) -> None:
-        logs().mkdir(exist_ok=True)
-        project = os.environ.get("WANDB_PROJECT", "folio")
-        self.run = wandb.init(project=project, name=name, config=dict(params), dir=logs(), reinit="create_new")
+    def __init__(self, run: Any) -> None:  # noqa: ANN401 - wandb has no types here
+        self.run = run
 
-    def row(self, step: int, figures: Mapping[str, float]) -> None:
+    def log_point(self, step: int, values: Mapping[str, float]) -> None:
         """See `Tracker`."""
-        self.run.log(dict(figures), step=step)
+        self.run.log(dict(values), step=step)
 
-    def end(self, succeeded: bool) -> None:
+    def finish(self, succeeded: bool) -> None:
         """See `Tracker`."""
         self.run.finish(exit_code=0 if succeeded else 1)
+
+
+def start_run(name: str, params: Mapping[str, ParamValue]) -> WandbTracker:
+    """Start a run."""
+    logs_folder().mkdir(exist_ok=True)
+    project = os.environ.get("WANDB_PROJECT", "folio")
+    run = wandb.init(project=project, name=name, config=dict(params), dir=logs_folder(), reinit="create_new")
+    return WandbTracker(run)

@@ -9,20 +9,16 @@ from numpy.typing import NDArray
 Gram = tuple[int, ...]
 
 
-def kneser_ney(
-    texts: Sequence[Sequence[int]], vocabulary_size: int, order: int
-) -> Callable[[Gram], NDArray[np.float64]]:
+def kneser_ney(texts: Sequence[Sequence[int]], vocab_size: int, order: int) -> Callable[[Gram], NDArray[np.float64]]:
     """Count the texts, n-grams not running from one into the next; give context -> distribution."""
     grams: dict[int, Counter[Gram]] = {length: Counter() for length in range(1, order + 1)}
     for text in texts:
         for length in range(1, order + 1):
             grams[length].update(tuple(text[i : i + length]) for i in range(len(text) - length + 1))
-    return from_counts(grams, vocabulary_size, order)
+    return from_counts(grams, vocab_size, order)
 
 
-def from_counts(
-    grams: dict[int, Counter[Gram]], vocabulary_size: int, order: int
-) -> Callable[[Gram], NDArray[np.float64]]:
+def from_counts(grams: dict[int, Counter[Gram]], vocab_size: int, order: int) -> Callable[[Gram], NDArray[np.float64]]:
     counts = {order: grams[order]}
     for length in range(1, order):
         counts[length] = Counter(gram[1:] for gram in grams[length + 1])
@@ -41,7 +37,7 @@ def from_counts(
 
     def distribution(context: Gram) -> NDArray[np.float64]:
         context = context[max(0, len(context) - order + 1) :]
-        p = np.full(vocabulary_size, 1 / vocabulary_size)
+        p = np.full(vocab_size, 1 / vocab_size)
         for length in range(1, len(context) + 2):
             followers = after[length].get(context[len(context) - length + 1 :])
             if followers:

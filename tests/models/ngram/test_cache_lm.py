@@ -4,13 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stages.models.kneser_ney import Model
-from stages.models.ngram.cache_lm import STRENGTHS, Agreements, with_recent
-from stages.models.ngram.mixture import opinions
+from stages.models.kneser_ney import KneserNey
+from stages.models.ngram.cache_lm import STRENGTHS, apply_cache_lm, find_context_matches
+from stages.models.ngram.mixture import expert_log_probs
 from tests.conftest import model_params
 
 
-def obvious(ids: Tensor, p: Tensor, strengths: tuple[float, ...]) -> Tensor:
+def naive_cache_lm(ids: Tensor, p: Tensor, strengths: tuple[float, ...]) -> Tensor:
     """For each position and length, look at every earlier position of the window."""
     out = p.clone()
     for b in range(ids.shape[0]):
@@ -27,18 +27,18 @@ def obvious(ids: Tensor, p: Tensor, strengths: tuple[float, ...]) -> Tensor:
     return out
 
 
-def mixed(ids: Tensor, p: Tensor, strengths: tuple[float, ...]) -> Tensor:
-    return with_recent(Agreements.of(ids, len(STRENGTHS)), p, strengths)
+def cache_lm_probs(ids: Tensor, p: Tensor, strengths: tuple[float, ...]) -> Tensor:
+    return apply_cache_lm(find_context_matches(ids, len(STRENGTHS)), p, strengths)
 
 
 @pytest.mark.parametrize("strengths", [STRENGTHS, (1.0, 7.0), (1.0,)])
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**31))
-def test_equals_the_obvious_count(strengths, batch: int, length: int, vocabulary_size: int, seed: int):
+def test_equals_the_obvious_count(strengths, batch: int, length: int, vocab_size: int, seed: int):
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(vocabulary_size, (batch, length), generator=generator)
-    p = torch.rand(batch, length, vocabulary_size, generator=generator).softmax(-1)
-    torch.testing.assert_close(mixed(ids, p, strengths), obvious(ids, p, strengths))
+    ids = torch.randint(vocab_size, (batch, length), generator=generator)
+    p = torch.rand(batch, length, vocab_size, generator=generator).softmax(-1)
+    torch.testing.assert_close(cache_lm_probs(ids, p, strengths), naive_cache_lm(ids, p, strengths))
 
 
 def test_what_comes_later_changes_nothing_before():
@@ -46,17 +46,18 @@ def test_what_comes_later_changes_nothing_before():
     p = torch.full((1, 8, 3), 1 / 3)
     changed = ids.clone()
     changed[0, 6] = 2
-    torch.testing.assert_close(mixed(ids, p, STRENGTHS)[:, :6], mixed(changed, p, STRENGTHS)[:, :6])
-    assert mixed(ids, p, STRENGTHS)[0, 4].argmax() == 2  # "0 1" was followed by 2
+    torch.testing.assert_close(cache_lm_probs(ids, p, STRENGTHS)[:, :6], cache_lm_probs(changed, p, STRENGTHS)[:, :6])
+    assert cache_lm_probs(ids, p, STRENGTHS)[0, 4].argmax() == 2  # "0 1" was followed by 2
 
 
-def test_experts_are_what_they_say(tokens, tokenizer):
+def test_the_experts_are_the_ngram_model_and_the_cache_lm(tokens, tokenizer):
     ids = tokens.long()[None, 1000:1060]
-    whole = Model(model_params(kind="kneser_ney"), len(tokenizer))
-    whole.fit(tokens)
-    heard = opinions(whole.rows, whole.find(ids), ids, recent=True).exp()
-    p = opinions(whole.rows, whole.find(ids), ids, recent=False).exp()
-    assert torch.equal(heard[:, :, :1], p)
-    shallow = whole.find(ids)
-    shallow[:, :, 2:] = 0
-    torch.testing.assert_close(heard[:, :, 1], obvious(ids, whole.rows(shallow[0])[None], STRENGTHS))
+    model = KneserNey(model_params(kind="kneser_ney"), len(tokenizer))
+    model.fit(tokens)
+    experts = expert_log_probs(model.table, model.find_rows(ids), ids, cache_lm=True).exp()
+    probs = expert_log_probs(model.table, model.find_rows(ids), ids, cache_lm=False).exp()
+    assert torch.equal(experts[:, :, :1], probs)
+    bigram_rows = model.find_rows(ids)
+    bigram_rows[:, :, 2:] = 0
+    expected = naive_cache_lm(ids, model.table(bigram_rows[0])[None], STRENGTHS)
+    torch.testing.assert_close(experts[:, :, 1], expected)

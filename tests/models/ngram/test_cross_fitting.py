@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.models.kneser_ney import Model
-from stages.models.ngram.cross_fitting import CrossFitted
+from stages.models.kneser_ney import KneserNey
+from stages.models.ngram.cross_fitting import CrossFittedPrior
 from tests.conftest import model_params
 from tests.models.ngram.reference import from_counts
 
@@ -23,15 +23,15 @@ def counts_without(ids: list[int], fold: list[int], left_out: int, order: int) -
 @pytest.mark.parametrize("folds", [2, 5])
 def test_every_position_is_predicted_by_counts_of_the_other_folds(tokens, tokenizer, folds):
     ids = tokens[:600].long()
-    model = Model(model_params(kind="kneser_ney"), len(tokenizer))
-    prior = CrossFitted(model.fit(ids), len(tokenizer), folds, recent=False)
+    model = KneserNey(model_params(kind="kneser_ney"), len(tokenizer))
+    prior = CrossFittedPrior(model.count(ids), len(tokenizer), folds, cache_lm=False)
     fold = [min(position * folds // len(ids), folds - 1) for position in range(len(ids))]
     references = [
         from_counts(counts_without(ids.tolist(), fold, left_out, 4), len(tokenizer), 4) for left_out in range(folds)
     ]
     start, length = 3, 590
     positions = torch.arange(start, start + length)[None]
-    ours = prior.opinions(ids[positions], positions).exp()[0, :, 0].numpy()
+    ours = prior(ids[positions], positions).exp()[0, :, 0].numpy()
     for at in range(length):
         position = start + at
         context = tuple(ids[max(start, position - 2) : position + 1].tolist())  # a window hides what is before it
@@ -39,10 +39,10 @@ def test_every_position_is_predicted_by_counts_of_the_other_folds(tokens, tokeni
 
 
 def test_the_prior_of_training_text_is_less_sure_than_counts_that_saw_it(tokens, tokenizer):
-    model = Model(model_params(kind="kneser_ney"), len(tokenizer))
-    prior = CrossFitted(model.fit(tokens), len(tokenizer), 5, recent=False)
+    model = KneserNey(model_params(kind="kneser_ney"), len(tokenizer))
+    prior = CrossFittedPrior(model.count(tokens), len(tokenizer), 5, cache_lm=False)
     positions = torch.arange(2000)[None]
     ids, targets = tokens.long()[positions], tokens.long()[positions + 1]
-    crossed = prior.opinions(ids, positions)[:, :, 0].gather(-1, targets[..., None]).mean()
+    crossed = prior(ids, positions)[:, :, 0].gather(-1, targets[..., None]).mean()
     seen = model(ids).gather(-1, targets[..., None]).mean()
     assert crossed < seen

@@ -1,35 +1,44 @@
 import pytest
 
 from stages.core.errors import WorkError
-from stages.models.ngram import ram_check as memory
+from stages.models.base import build_model
+from stages.models.ngram import ram_check
 from tests.conftest import model_params
 
-PRIOR = {"prior": "kneser_ney", "order": 7}
+
+@pytest.fixture
+def _one_gigabyte(monkeypatch):
+    monkeypatch.setattr(ram_check, "free_bytes", lambda: 10**9)
 
 
-@pytest.fixture(autouse=True)
-def _a_gigabyte(monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: 10**9)
+@pytest.mark.usefixtures("_one_gigabyte")
+def test_counts_that_do_not_fit_are_refused_with_what_to_set():
+    with pytest.raises(
+        WorkError, match=r"200000000 tokens .* needs about 56.0 GB, but only 1.0 GB are free; set model.p"
+    ):
+        ram_check.check_memory(200_000_000, 7, 65, cross_fitting=True)
+    with pytest.raises(WorkError, match=r"set model.ngram_order: 2, or set model.prior: none"):
+        ram_check.check_memory(10_000_000, 7, 65, cross_fitting=True)
 
 
-def test_counting_more_than_fits_is_refused_with_figures_and_what_to_set():
-    with pytest.raises(WorkError, match=r"200000000 tokens.*some 56.0 GB, and 1.0 GB are free; set"):
-        memory.check_memory(model_params(**PRIOR), 200_000_000, 65)
-    with pytest.raises(WorkError, match=r"model.order: 2 would fit; or set model.prior: none"):
-        memory.check_memory(model_params(**PRIOR), 10_000_000, 65)
+@pytest.mark.usefixtures("_one_gigabyte")
+def test_a_large_vocabulary_needs_more():
+    with pytest.raises(WorkError, match=r"counting 3000000 tokens with model.ngram_order 7 needs about 2.0 GB"):
+        ram_check.check_memory(3_000_000, 7, 512, cross_fitting=True)
 
 
-def test_pieces_of_words_need_more():
-    with pytest.raises(WorkError, match=r"counting 3000000 tokens at model.order 7 takes some 2.0 GB"):
-        memory.check_memory(model_params(**PRIOR), 3_000_000, 512)
+@pytest.mark.usefixtures("_one_gigabyte")
+def test_counts_that_fit_are_accepted():
+    ram_check.check_memory(3_000_000, 7, 256, cross_fitting=True)
+    ram_check.check_memory(9_000_000, 7, 65, cross_fitting=False)
 
 
-def test_what_fits_or_counts_nothing_passes():
-    memory.check_memory(model_params(**PRIOR), 3_000_000, 256)
-    memory.check_memory(model_params(kind="kneser_ney", order=7), 9_000_000, 65)
-    memory.check_memory(model_params(), 10**12, 65)
+@pytest.mark.parametrize("changes", [{"kind": "kneser_ney"}, {"prior": "kneser_ney"}])
+def test_models_check_before_they_count(monkeypatch, tokens, tokenizer, changes):
+    monkeypatch.setattr(ram_check, "free_bytes", lambda: 1000)
+    with pytest.raises(WorkError, match=r"set model\.prior: none"):
+        build_model(model_params(**changes), len(tokenizer)).fit(tokens)
 
 
-def test_this_machine_says_what_is_free(monkeypatch):
-    monkeypatch.undo()
-    assert 10**8 < memory.free_bytes() < 10**14
+def test_the_free_memory_of_this_machine_is_plausible():
+    assert 10**8 < ram_check.free_bytes() < 10**14

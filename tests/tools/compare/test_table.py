@@ -3,9 +3,9 @@ import math
 import pandas as pd
 import pytest
 
-from stages.tools.compare.comparison_page import as_page
-from stages.tools.compare.runs import Run, flat
-from stages.tools.compare.table import compare
+from stages.tools.compare.comparison_page import render_comparison
+from stages.tools.compare.runs import Run, flatten
+from stages.tools.compare.table import compare_runs
 
 
 def run(name: str, seed: int, lr: float, loss: float, **machine: object) -> Run:
@@ -23,7 +23,7 @@ SEEDS = [
 
 
 def test_runs_that_differ_in_seeds_share_a_column():
-    compared = compare(SEEDS)
+    compared = compare_runs(SEEDS)
     assert list(compared.metrics.columns) == ["a and 1 more", "b and 1 more", "c"]
     assert compared.metrics["a and 1 more"]["val_loss"] == pytest.approx(1.1)
     assert compared.params.loc["train.lr"].tolist() == ["0.1", "0.2", "0.3"]
@@ -31,53 +31,53 @@ def test_runs_that_differ_in_seeds_share_a_column():
 
 
 def test_differences_below_two_standard_errors_are_marked():
-    compared = compare(SEEDS)  # pooled variance of seeds: 0.02
-    assert compared.errors["b and 1 more"]["val_loss"] == pytest.approx(math.sqrt(0.02 * (1 / 2 + 1 / 2)))
-    assert compared.errors["c"]["val_loss"] == pytest.approx(math.sqrt(0.02 * (1 + 1 / 2)))
-    shown = compared.shown_metrics()
-    assert shown.loc["val_loss"].tolist() == ["1.1000", "1.2500 (+0.1500 ~)", "2 (+0.9000)"]
-    assert shown.index.tolist() == ["val_loss"]  # the other is the same everywhere
+    compared = compare_runs(SEEDS)  # pooled variance of seeds: 0.02
+    assert compared.standard_errors["b and 1 more"]["val_loss"] == pytest.approx(math.sqrt(0.02 * (1 / 2 + 1 / 2)))
+    assert compared.standard_errors["c"]["val_loss"] == pytest.approx(math.sqrt(0.02 * (1 + 1 / 2)))
+    table = compared.formatted_metrics()
+    assert table.loc["val_loss"].tolist() == ["1.1000", "1.2500 (+0.1500 ~)", "2 (+0.9000)"]
+    assert table.index.tolist() == ["val_loss"]  # the other is the same everywhere
 
 
 def test_a_mean_of_seeds_comes_with_its_standard_error():
-    note = compare(SEEDS).notes[0]
+    note = compare_runs(SEEDS).notes[0]
     assert "a and 1 more: mean of 2 runs, val_loss 1.1000 ± 0.1000" in note  # deviation 0.1414, of two
 
 
 def test_without_seeds_nothing_is_called_chance():
-    compared = compare([SEEDS[0], SEEDS[2]])
-    assert compared.shown_metrics().loc["val_loss"].tolist() == ["1", "1.1500 (+0.1500)"]
+    compared = compare_runs([SEEDS[0], SEEDS[2]])
+    assert compared.formatted_metrics().loc["val_loss"].tolist() == ["1", "1.1500 (+0.1500)"]
     assert "one seed each" in compared.notes[0]
 
 
 def test_the_same_run_twice_is_two_columns():
     again = Run("again", SEEDS[0].params, SEEDS[0].metrics, None, None)
-    compared = compare([SEEDS[0], again])
+    compared = compare_runs([SEEDS[0], again])
     assert list(compared.metrics.columns) == ["a", "again"]
     assert len(compared.params) == 0
-    assert list(compare(SEEDS, together=False).metrics.columns) == ["a", "a2", "b", "b2", "c"]
+    assert list(compare_runs(SEEDS, group_seeds=False).metrics.columns) == ["a", "a2", "b", "b2", "c"]
 
 
 def test_another_machine_is_said():
-    found = compare([run("a", 1, 0.1, 1.0, threads=1), run("b", 1, 0.2, 1.0, threads=2), SEEDS[4]]).notes
-    assert "threads differs: a 1, b 2" in found
-    assert any("the machine of c is not known" in note for note in found)
+    notes = compare_runs([run("a", 1, 0.1, 1.0, threads=1), run("b", 1, 0.2, 1.0, threads=2), SEEDS[4]]).notes
+    assert "threads differs: a 1, b 2" in notes
+    assert any("the machine of c is unknown" in note for note in notes)
 
 
 def test_json_says_null_for_what_is_not_known():
-    document = compare([SEEDS[0], SEEDS[2]]).as_dict()
+    document = compare_runs([SEEDS[0], SEEDS[2]]).as_dict()
     assert document["standard_errors"]["b"]["val_loss"] is None
     assert document["metrics"]["b"]["val_loss"] == 1.15
 
 
 def test_the_page_escapes_names():
-    page = as_page(compare([run("<a>", 1, 0.1, 1.0), SEEDS[2]]), [run("<a>", 1, 0.1, 1.0), SEEDS[2]])
+    page = render_comparison(compare_runs([run("<a>", 1, 0.1, 1.0), SEEDS[2]]), [run("<a>", 1, 0.1, 1.0), SEEDS[2]])
     assert "<a>" not in page
     assert "&lt;a&gt;" in page
 
 
 def test_nested_sections_become_names():
-    assert dict(flat({"params.yaml": {"train": {"lr": 1, "stop": []}}}, "")) == {
+    assert dict(flatten({"params.yaml": {"train": {"lr": 1, "stop": []}}}, "")) == {
         "params.yaml.train.lr": 1,
         "params.yaml.train.stop": [],
     }

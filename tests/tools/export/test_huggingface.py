@@ -4,8 +4,8 @@ from click.testing import CliRunner
 
 from stages.cli import folio
 from stages.core.files import sha256
-from stages.models.base import build
-from stages.models.model_folder import load, save
+from stages.models.base import build_model
+from stages.models.model_folder import load_model, save_model
 from stages.tokenizers.base import Tokenizer
 from stages.tokenizers.bpe import BpeTokenizer
 from stages.tokenizers.byte import ByteTokenizer
@@ -15,16 +15,16 @@ from tests.conftest import make_text, model_params
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: exporting was not tested")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 TEXT = make_text(300) + "\n\n  ,.!? é😀\t\r\n"
-TOKENIZER = CharTokenizer.of(TEXT)
+TOKENIZER = CharTokenizer.from_text(TEXT)
 
 
 def saved_model(folder, **changes) -> None:
     torch.manual_seed(1)
-    model = build(model_params(n_layer=2, **changes), len(TOKENIZER))
+    model = build_model(model_params(n_layer=2, **changes), len(TOKENIZER))
     model.fit(torch.from_numpy(TOKENIZER.encode(TEXT)))
     for weight in model.parameters():
         weight.data.normal_(std=0.3)
-    save(folder, model, TOKENIZER, {})
+    save_model(folder, model, TOKENIZER, {})
 
 
 @pytest.mark.parametrize(("kind", "theirs"), [("lecture_gpt", "GPT2LMHeadModel"), ("gpt", "NanoChatForCausalLM")])
@@ -42,7 +42,9 @@ def test_plain_transformers_gives_our_logits_and_round_trips_our_texts(tmp_path,
     assert tokenizer.decode(ids) == TEXT
     window = torch.tensor([ids[:32], ids[40:72]])
     with torch.no_grad():
-        torch.testing.assert_close(model(window).logits, load(tmp_path / "models").model(window), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            model(window).logits, load_model(tmp_path / "models").model(window), atol=1e-5, rtol=1e-5
+        )
     written = model.generate(window[:, :5], max_new_tokens=10, do_sample=False)
     assert written.shape == (2, 15)
 
@@ -53,7 +55,7 @@ def test_plain_transformers_gives_our_logits_and_round_trips_our_texts(tmp_path,
         ({"kind": "bigram"}, "kind 'bigram' cannot be exported"),
         ({"kind": "kneser_ney"}, "kind 'kneser_ney' cannot be exported"),
         ({"prior": "kneser_ney"}, "model.prior is 'kneser_ney'"),
-        ({"window": 8}, "looks back over 8 of 32 positions"),
+        ({"sliding_window": 8}, "model.sliding_window is 8"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path, monkeypatch, changes, reason):
@@ -81,14 +83,14 @@ def test_every_kind_of_tokens_goes_along(tmp_path, kind):
     text = "the king, the 水 and the queen\n\n" * 20
     ours: Tokenizer = {
         "byte": ByteTokenizer(),
-        "bpe": BpeTokenizer.of_pieces([text], 300),
-        "unknown": CharTokenizer.of(text, min_count=1),
+        "bpe": BpeTokenizer.from_chunks([text], 300),
+        "unknown": CharTokenizer.from_text(text, min_count=1),
     }[kind]
-    from stages.tools.export.huggingface import as_fast_tokenizer
+    from stages.tools.export.huggingface import to_fast_tokenizer
 
-    as_fast_tokenizer(ours, 64).save_pretrained(tmp_path)
+    to_fast_tokenizer(ours, 64).save_pretrained(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    for each in (text, "  a 🍌\r\nstrange one") if kind != "unknown" else (text, "the 🍌"):
-        ids = theirs(each)["input_ids"]
-        assert ids == ours.encode(each).tolist()
+    for sample in (text, "  a 🍌\r\nstrange one") if kind != "unknown" else (text, "the 🍌"):
+        ids = theirs(sample)["input_ids"]
+        assert ids == ours.encode(sample).tolist()
         assert theirs.decode(ids) == ours.decode(ids)

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from stages.cli import folio
 from stages.tokenizers.char import CharTokenizer
-from stages.tools.lecture import self_attention
-from stages.tools.lecture.command import work_out
+from stages.tools.lecture import attention_examples
+from stages.tools.lecture.command import run_notebook
+from stages.tools.lecture.labelled_tables import in_rows, label_table
 from stages.tools.lecture.params import LectureParams
-from stages.tools.lecture.tables import in_rows, labelled
 from tests.conftest import MIRROR, make_text
 from tests.import_graph import ROOT
 
@@ -48,10 +48,10 @@ def check_notebook(numbers: dict[str, Any]) -> None:
 def numbers_of(text: str, **changes) -> dict[str, Any]:
     torch.set_num_threads(1)
     params = LectureParams.model_validate({"seed": 1337, "toy_seed": 42, "steps": [50, 100]} | changes)
-    tokenizer = CharTokenizer.of(text)
+    tokenizer = CharTokenizer.from_text(text)
     ids = torch.from_numpy(tokenizer.encode(text)).long()
     cut = int(0.9 * len(ids))
-    return work_out(text, tokenizer, ids[:cut], ids[cut:], params)[0]
+    return run_notebook(text, tokenizer, ids[:cut], ids[cut:], params)[0]
 
 
 def test_the_committed_numbers_are_the_notebook_s():
@@ -81,12 +81,12 @@ def test_another_seed_gives_other_numbers():
 
 def test_writing_before_training_does_not_disturb_it(monkeypatch):
     with_sample = numbers_of(make_text())
-    monkeypatch.setattr("stages.tools.lecture.bigram_training.write", lambda *_: "")
+    monkeypatch.setattr("stages.tools.lecture.bigram_training.sample_text", lambda *_: "")
     assert numbers_of(make_text())["bigram"]["loss_by_steps"] == with_sample["bigram"]["loss_by_steps"]
 
 
 def test_shapes_say_what_torch_does():
-    shapes = self_attention.shapes(torch.arange(12))
+    shapes = attention_examples.shapes(torch.arange(12))
     assert shapes["view_shares_memory"]
     assert "view size is not compatible" in shapes["view_of_transpose_refused"]
     assert shapes["reshape_of_transpose"] == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
@@ -100,10 +100,10 @@ def test_a_last_row_that_is_not_full_is_padded_not_dropped():
 
 
 def test_a_decoded_row_stands_under_each_row():
-    table = labelled("letters", in_rows([0, 1, 2], 2), "abc".__getitem__)
+    table = label_table("letters", in_rows([0, 1, 2], 2), "abc".__getitem__)
     assert table.label == "letters"
     assert table.frame.to_numpy().tolist() == [[0, 1], ["'a'", "'b'"], [2, ""], ["'c'", ""]]
-    assert labelled("plain", pd.DataFrame([[1]])).frame.to_numpy().tolist() == [[1]]
+    assert label_table("plain", pd.DataFrame([[1]])).frame.to_numpy().tolist() == [[1]]
 
 
 def test_the_command_writes_numbers_tables_pictures_and_one_page_without_requests(tmp_path, monkeypatch):

@@ -1,18 +1,18 @@
-"""The notebook's second half: four ways to look back, why scores are scaled, and the matrix tricks behind it all."""
+"""The second half of the notebook: averages of the past, self-attention, scaling, and matrix operations."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stages.models.attention import attend
+from stages.models.attention import attention
 
 B, T = 4, 8
 HEAD_SIZE = 16
 
 
 def averages(seed: int) -> dict[str, Any]:
-    """Average the past in three ways that come to the same: loops, a product, a softmax of a masked matrix."""
+    """Return the running mean computed in three equivalent ways: loops, a product, and a softmax of a masked matrix."""
     torch.manual_seed(seed)
     x = torch.randn(B, T, 2)
     xbow = torch.zeros(B, T, 2)
@@ -33,13 +33,13 @@ def averages(seed: int) -> dict[str, Any]:
 
 
 def self_attention(seed: int) -> dict[str, Any]:
-    """Weigh the past by what stands in it: one head of self-attention, not scaled yet, as the notebook first has it."""
+    """Return the results of one head of self-attention, without scaling, as it first appears in the notebook."""
     torch.manual_seed(seed)
     x = torch.randn(B, T, 32)
     key, query, value = (nn.Linear(32, HEAD_SIZE, bias=False) for _ in range(3))
     k, q, v = key(x), query(x), value(x)
     weights = (q @ k.mT).masked_fill(torch.tril(torch.ones(T, T)) == 0, -torch.inf).softmax(-1)
-    ours = attend((q * HEAD_SIZE**0.5)[:, None], k[:, None], v[:, None], causal=True)[:, 0]
+    ours = attention((q * HEAD_SIZE**0.5)[:, None], k[:, None], v[:, None])[:, 0]
     return {
         "weights_0": weights[0].tolist(),
         "out_0": (weights @ v)[0].tolist(),
@@ -50,7 +50,7 @@ def self_attention(seed: int) -> dict[str, Any]:
 
 
 def scaling(seed: int) -> dict[str, Any]:
-    """Show what scores without scaling do to a softmax: large ones leave all but one weight at nothing."""
+    """Return the variance of scores with and without scaling, and the softmax of both."""
     torch.manual_seed(seed)
     q, k = torch.randn(B, T, HEAD_SIZE), torch.randn(B, T, HEAD_SIZE)
     raw = q @ k.mT
@@ -66,7 +66,7 @@ def scaling(seed: int) -> dict[str, Any]:
 
 
 def toy(seed: int) -> dict[str, Any]:
-    """Show products that add and average rows, softmax of rows, and how shapes change."""
+    """Return products that sum and average rows, the softmax of rows, and changes of shape."""
     torch.manual_seed(seed)
     a, b = torch.ones(3, 3), torch.randint(0, 10, (3, 2)).float()
     below = torch.tril(a)
@@ -82,20 +82,20 @@ def toy(seed: int) -> dict[str, Any]:
 
 
 def shapes(x: Tensor) -> dict[str, Any]:
-    """Show `view`, which never copies and needs memory in order, beside `reshape`, which copies where it must."""
+    """Compare `view`, which never copies but needs contiguous memory, with `reshape`, which copies if necessary."""
     grid = x.view(3, 4)
-    turned = grid.T
+    transposed = grid.T
     try:
-        turned.view(12)
+        transposed.view(12)
     except RuntimeError as error:
-        refused = str(error).split(".")[0]
+        view_error = str(error).split(".")[0]
     return {
         "view_3_4": grid.tolist(),
         "view_shares_memory": grid.data_ptr() == x.data_ptr(),
         "reshape_2_minus_1": x.reshape(2, -1).tolist(),
-        "transpose": turned.tolist(),
-        "view_of_transpose_refused": refused,
-        "reshape_of_transpose": turned.reshape(12).tolist(),
+        "transpose": transposed.tolist(),
+        "view_of_transpose_refused": view_error,
+        "reshape_of_transpose": transposed.reshape(12).tolist(),
         "squeeze_of_1_12_1": list(x.view(1, 12, 1).squeeze().shape),
     }
 

@@ -1,0 +1,82 @@
+"""Cut a text into windows for evaluation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch of windows of a text.
+
+    Attributes:
+        inputs: token ids, (B, T) int64.
+        targets: the token that follows each input, (B, T) int64.
+        first: the first position whose prediction counts.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    first: int = 0
+
+
+def blockwise_windows(tokens: Tensor, block_size: int, batch_size: int) -> Iterator[Windows]:
+    """Yield consecutive windows of a text, (N,), including a shorter last one.
+
+    Each token but the first is predicted once, with no context before its window.
+    """
+    starts = torch.arange(0, max(0, len(tokens) - block_size), block_size)
+    yield from _in_batches(tokens, starts, block_size, batch_size)
+    predicted = (len(tokens) - 1) // block_size * block_size
+    rest = tokens[predicted:].long()
+    if len(rest) > 1:
+        yield Windows(rest[None, :-1], rest[None, 1:])
+
+
+def sliding_windows(tokens: Tensor, block_size: int, stride: int, batch_size: int) -> Iterator[Windows]:
+    """Yield overlapping windows of a text, (N,), each of which predicts `stride` new tokens.
+
+    Each token but the first is predicted once; each after the first block has at least `block_size - stride` tokens of
+    context.
+    """
+    head = tokens[: block_size + 1].long()
+    yield Windows(head[None, :-1], head[None, 1:])
+    starts = torch.arange(stride, max(stride, len(tokens) - block_size), stride)
+    yield from _in_batches(tokens, starts, block_size, batch_size, first=block_size - stride)
+    remaining = len(tokens) - 1 - (block_size + len(starts) * stride)
+    if remaining > 0:
+        tail = tokens[-block_size - 1 :].long()
+        yield Windows(tail[None, :-1], tail[None, 1:], len(tail) - 1 - remaining)
+
+
+def evenly_spaced_windows(tokens: Tensor, block_size: int, count: int) -> Windows:
+    """Return non-overlapping windows spaced evenly over a text, as one batch.
+
+    Args:
+        tokens: token ids, (N,).
+        block_size: tokens per window (T).
+        count: number of windows requested; fewer are returned if the text is too short.
+
+    Returns:
+        one batch of windows with inputs and targets of shape (B, T), int64.
+    """
+    count = min(count, (len(tokens) - 1) // block_size)
+    starts = torch.linspace(0, len(tokens) - 1 - block_size, count, dtype=torch.float64).long()
+    return next(_in_batches(tokens, starts, block_size, count))
+
+
+def subsample(tokens: Tensor, max_tokens: int, parts: int) -> Tensor:
+    """Return a text, (N,), or, if it is longer than `max_tokens`, as many tokens in `parts` pieces spaced evenly."""
+    if len(tokens) <= max_tokens:
+        return tokens
+    length = -(-max_tokens // parts)
+    starts = torch.linspace(0, len(tokens) - length, parts, dtype=torch.float64).long().tolist()
+    return torch.cat([tokens[start : start + length] for start in starts])[:max_tokens]
+
+
+def _in_batches(tokens: Tensor, starts: Tensor, block_size: int, batch_size: int, first: int = 0) -> Iterator[Windows]:
+    for index in range(0, len(starts), batch_size):
+        positions = (starts[index : index + batch_size, None] + torch.arange(block_size)).to(tokens.device)
+        yield Windows(tokens[positions].long(), tokens[positions + 1].long(), first)

@@ -1,0 +1,159 @@
+"""Render the report and the model card from the results of the other stages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from stages.core.prediction_file import Predictions
+from stages.report import difficulty, figures, highlighting
+from stages.report.sample_overlap import MarkedSamples
+from stages.tokenizers.base import Tokenizer
+
+# Published losses on tinyshakespeare, estimated on random batches (nanoGPT's README).
+PUBLISHED_LOSSES = {"nanoGPT, CPU, minutes (published)": 1.88, "nanoGPT, A100, 3 min (published)": 1.4697}
+MAX_ATTENTION_MAPS = 24
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that the report shows.
+
+    Attributes:
+        provenance: corpus.json.
+        params: params.yaml by section, with the architecture of the trained model.
+        metrics: metrics.json.
+        curve: learning curve.
+        by_position: loss at each position of a window.
+        calibration: confidence and accuracy.
+        environment: of the training.
+        digests: sha256 of the files that the results come from, by name.
+        predictions: of the validation text.
+        samples: generated text, with copied parts marked.
+        unit: what a token is.
+        vocabulary: the vocabulary in words.
+        has_unknown: whether a token stands for all unknown characters.
+    """
+
+    provenance: dict[str, Any]
+    params: dict[str, dict[str, Any]]
+    metrics: dict[str, float | int]
+    curve: pd.DataFrame
+    by_position: pd.DataFrame
+    calibration: pd.DataFrame
+    environment: dict[str, Any]
+    digests: dict[str, str]
+    predictions: Predictions
+    samples: MarkedSamples
+    unit: str
+    vocabulary: str
+    has_unknown: bool
+
+    @property
+    def published_losses(self) -> dict[str, float]:
+        """Return published losses that can be compared with this model's: of the same text, per character."""
+        comparable = self.provenance["name"] == "tinyshakespeare" and self.unit == "character"
+        return PUBLISHED_LOSSES if comparable else {}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as SVG, and a text alternative."""
+
+    svg: str
+    label: str
+
+
+def draw_figures(data: ReportData, tokenizer: Tokenizer) -> dict[str, Picture]:
+    """Return the figures of the report by name."""
+    metrics, predictions, unit = data.metrics, data.predictions, data.unit
+    losses = {
+        "this model": metrics["val_loss"],
+        f"this model, in windows of {predictions.short_block_size}": metrics["short_block_val_loss"],
+        **data.published_losses,
+        "Kneser–Ney": metrics["kneser_ney_val_loss"],
+        "bigram": metrics["bigram_val_loss"],
+        "unigram": metrics["unigram_val_loss"],
+        "uniform": metrics["uniform_val_loss"],
+    }
+    val_losses, position_losses = data.curve["val_loss"], data.by_position["val_loss"]
+    probabilities = np.exp(predictions.log_probs.astype(np.float64))
+    pictures = {
+        "losses": Picture(
+            figures.draw_losses(losses, unit), ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        ),
+        "curve": Picture(
+            figures.draw_curve(data.curve, unit),
+            f"validation loss from {val_losses.iloc[0]:.3f} to {val_losses.iloc[-1]:.3f}",
+        ),
+        "by_position": Picture(
+            figures.draw_by_position(data.by_position, unit),
+            f"loss {position_losses.iloc[0]:.3f} at the first position, {position_losses.iloc[-1]:.3f} at the last",
+        ),
+        "probabilities": Picture(
+            figures.draw_probabilities(probabilities, unit),
+            f"the median probability of the actual {unit} is {np.median(probabilities):.3f}",
+        ),
+        "calibration": Picture(
+            figures.draw_calibration(data.calibration, unit),
+            f"expected calibration error {metrics['calibration_error']}",
+        ),
+    }
+    attention = predictions.attention
+    if len(attention):
+        layers = attention[: max(1, MAX_ATTENTION_MAPS // attention.shape[1])]
+        tokens = [difficulty.visible(tokenizer.display(token_id)) for token_id in predictions.attention_ids.tolist()]
+        pictures["attention"] = Picture(
+            figures.draw_attention(layers, tokens),
+            f"attention of {len(layers)} layers and {layers.shape[1]} heads over {len(tokens)} {unit}s",
+        )
+    return pictures
+
+
+def render_report(data: ReportData, pictures: dict[str, Picture], tokenizer: Tokenizer, highlighted_count: int) -> str:
+    """Return the report as HTML; `highlighted_count` tokens of the validation text are shown."""
+    predictions = data.predictions
+    bits = -predictions.log_probs.astype(np.float64) / np.log(2)
+    by_token = difficulty.bits_by_token(predictions.token_ids, bits, tokenizer)
+    by_context = difficulty.bits_by_context(predictions.token_ids, bits, tokenizer)
+    titles = (f"Hardest {data.unit}s", f"Easiest {data.unit}s"), ("Hardest contexts", "Easiest contexts")
+    attention_text = "".join(tokenizer.display(token_id) for token_id in predictions.attention_ids.tolist())
+    return load_template("report.html.j2").render(
+        data=data,
+        pictures={name: figures.inline(picture.svg, name, picture.label) for name, picture in pictures.items()},
+        tables=[
+            (title, rows)
+            for pair, table in zip(titles, (by_token, by_context), strict=True)
+            for title, rows in zip(pair, difficulty.hardest_and_easiest(table), strict=True)
+        ],
+        tokens=highlighting.highlighted_tokens(predictions, tokenizer, highlighted_count),
+        details=Markup(highlighting.token_details(predictions, tokenizer, highlighted_count)),
+        levels=highlighting.LEVELS,
+        attention_text=difficulty.visible(attention_text),
+    )
+
+
+def render_model_card(data: ReportData) -> str:
+    """Return the model card as Markdown."""
+    return load_template("model_card.md.j2").render(data=data)
+
+
+def load_template(name: str) -> Template:
+    """Return a template of the report; HTML is escaped."""
+    environment = Environment(
+        loader=PackageLoader("stages.report", "templates"),
+        autoescape=lambda template_name: bool(template_name and ".html" in template_name),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def read_tsv(path: Path) -> pd.DataFrame:
+    """Return a table that a stage wrote."""
+    return pd.read_csv(path, sep="\t")
