@@ -1,8 +1,7 @@
-"""What the container costs: `python -m benchmarks.container`, some six minutes on two cores.
+"""Compare the pipeline inside and outside the container: `python -m benchmarks.container`, six minutes on two cores.
 
-The whole pipeline on tinyshakespeare in two clones of HEAD, one run after the other: outside by this environment's
-`dvc`, inside by folio:cpu (`docker/build cpu`), three times each. Needs FOLIO_MIRROR and a Docker engine; DOCKER names
-the client.
+Runs the pipeline on tinyshakespeare in two clones of HEAD alternately, three times each: with `dvc`, and with
+folio:cpu (`docker/build cpu`). Needs FOLIO_MIRROR and a Docker engine; DOCKER is the client.
 """
 
 import os
@@ -18,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def timed(command: list[str], folder: Path, environment: dict[str, str]) -> float:
-    """Run a command in a folder; give its seconds."""
+    """Run a command in a folder, and return its seconds."""
     start = time.perf_counter()
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     return time.perf_counter() - start

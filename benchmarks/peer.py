@@ -1,7 +1,7 @@
-"""The peer: a GPT-2 of the `transformers` library in nanoGPT's CPU configuration, learning as nanoGPT does.
+"""The peer: a GPT-2 of the `transformers` library in nanoGPT's CPU configuration, trained as nanoGPT trains it.
 
-4 layers, 4 heads, 128 wide, blocks of 64, batches of 12, 2,000 steps, AdamW from 1e-3 to 1e-4 along a cosine after 100
-steps of warm-up, betas 0.9 and 0.99, decay 0.1, no dropout. Its loss is measured as Folio's is.
+4 layers, 4 heads, 128 wide, blocks of 64, batches of 12, 2,000 steps, AdamW from 1e-3 to 1e-4 along a cosine after
+100 steps of warm-up, betas 0.9 and 0.99, weight decay 0.1, no dropout. Its loss is measured like Folio's.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own habit
+from torch.nn import functional as F  # noqa: N812 - the usual name
 from torch.optim import AdamW
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -22,13 +22,10 @@ LR, LAST_LR, DECAY = 1e-3, 1e-4, 0.1
 
 
 class Peer(LanguageModel):
-    """GPT-2 behind the interface that Folio measures: (B, T) -> (B, T, V)."""
+    """A GPT-2 with the interface of Folio's models."""
 
     def __init__(self, vocab_size: int) -> None:
-        params = ModelParams(
-            kind="lecture_gpt", block_size=BLOCK, n_layer=4, n_head=4, n_embd=128, dropout=0.0, sliding_window=0, prior="none",
-            ngram_order=2, folds=2, cache_lm=False,
-        )  # fmt: skip
+        params = ModelParams(kind="lecture_gpt", block_size=BLOCK, n_layer=4, n_head=4, n_embd=128)
         super().__init__(params, vocab_size)
         self.gpt2 = GPT2LMHeadModel(
             GPT2Config(
@@ -45,22 +42,22 @@ class Peer(LanguageModel):
             )
         )
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Give the logits."""
+    def forward(self, ids: Tensor, **_: object) -> Tensor:
+        """See `LanguageModel`."""
         logits: Tensor = self.gpt2(ids, use_cache=False).logits
         return logits
 
 
-def rate(step: int) -> float:
-    """Give nanoGPT's learning rate."""
+def learning_rate(step: int) -> float:
+    """Return nanoGPT's learning rate."""
     if step < WARMUP:
         return LR * (step + 1) / (WARMUP + 1)
-    along = (step - WARMUP) / (STEPS - WARMUP)
-    return LAST_LR + 0.5 * (1 + math.cos(math.pi * along)) * (LR - LAST_LR)
+    progress = (step - WARMUP) / (STEPS - WARMUP)
+    return LAST_LR + 0.5 * (1 + math.cos(math.pi * progress)) * (LR - LAST_LR)
 
 
 def train(model: Peer, tokens: Tensor, seed: int) -> Iterator[int]:
-    """Train; give the number of every step when it is done."""
+    """Train, and yield the number of every step when it is finished."""
     decayed = [weight for weight in model.parameters() if weight.ndim >= 2]
     others = [weight for weight in model.parameters() if weight.ndim < 2]
     groups = [{"params": decayed, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
@@ -69,7 +66,7 @@ def train(model: Peer, tokens: Tensor, seed: int) -> Iterator[int]:
     model.train()
     for step in range(STEPS):
         for group in optimizer.param_groups:
-            group["lr"] = rate(step)
+            group["lr"] = learning_rate(step)
         batch = batches.sample()
         loss = F.cross_entropy(model(batch.inputs).flatten(0, 1), batch.targets.flatten())
         optimizer.zero_grad(set_to_none=True)

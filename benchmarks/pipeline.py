@@ -1,7 +1,8 @@
-"""How long each stage takes, and a `dvc repro` that has nothing to do: `python -m benchmarks.pipeline`.
+"""Measure each stage, and a `dvc repro` with nothing to do: `python -m benchmarks.pipeline`.
 
-In a clone of HEAD, so that the work tree stays as it is. FOLIO_MIRROR, a folder or address, where there is no internet.
-Wall seconds, and the largest resident memory of the stage's process.
+Runs in a clone of HEAD, so the working tree is not changed. Prints wall seconds, and the largest resident memory of
+each stage's process, and writes benchmarks/pipeline.md. Without internet access, set FOLIO_MIRROR to a folder or an
+address.
 """
 
 import os
@@ -15,15 +16,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.cli import COMMANDS
-
 ROOT = Path(__file__).parent.parent
 STAGES = ("download", "tokenize", "train", "evaluate", "sample", "report")
-RUNS_OF_NOTHING = 5
+NOOP_RUNS = 5
 
 
 def timed(command: list[str], folder: Path) -> tuple[float, str]:
-    """Run a command; give its wall seconds and what it said."""
+    """Run a command, and return its wall seconds and standard error."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     start = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
@@ -40,13 +39,14 @@ def main() -> None:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
         for stage in STAGES:
-            seconds, said = timed([sys.executable, "-m", COMMANDS[stage][0], "-v"], clone)
-            rows.append((stage, f"{seconds:.1f}", *re.findall(r"(\d+) MB of memory", said)))
+            seconds, stderr = timed([sys.executable, "-m", f"stages.{stage}", "-v"], clone)
+            rows.append((stage, f"{seconds:.1f}", *re.findall(r"(\d+) MB of memory", stderr)))
         seconds, _ = timed(["dvc", "repro", "-f"], clone)
         rows.append(("dvc repro -f, every stage", f"{seconds:.1f}", ""))
-        nothing = statistics.median(timed(["dvc", "repro"], clone)[0] for _ in range(RUNS_OF_NOTHING))
-        rows.append((f"dvc repro, nothing to do (median of {RUNS_OF_NOTHING})", f"{nothing:.1f}", ""))
+        noop = statistics.median(timed(["dvc", "repro"], clone)[0] for _ in range(NOOP_RUNS))
+        rows.append((f"dvc repro, nothing to do (median of {NOOP_RUNS})", f"{noop:.1f}", ""))
     table = pd.DataFrame(rows, columns=["what", "seconds", "peak MB"])
+    (Path(__file__).parent / "pipeline.md").write_text(table.to_markdown(index=False) + "\n")
     print(table.to_markdown(index=False))
 
 

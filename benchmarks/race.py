@@ -1,9 +1,9 @@
-"""Folio against a peer, on this machine, in one run: `python -m benchmarks.race`.
+"""Compare Folio with a peer on this machine, in one run: `python -m benchmarks.race`.
 
-Trains in turn (a) Folio's default, (b) Folio without prior, (c) a GPT-2 of the `transformers` library in nanoGPT's CPU
-configuration, each in a process of its own, each judged by the same loss over the whole validation split. The clock
-runs from the start of the process (imports, counting and all) and stands still while the loss is measured. Writes
-benchmarks/race.md and benchmarks/race.svg. Needs tokens (`dvc repro tokenize`) and `pip install -e '.[bench]'`.
+Trains alternately (a) Folio's default, (b) Folio without a prior, and (c) a GPT-2 of the `transformers` library in
+nanoGPT's CPU configuration, each in a new process. All are evaluated by the same loss on the whole validation text.
+The clock starts with the process, includes imports and counting, and is paused during evaluation. Writes
+benchmarks/race.md and benchmarks/race.svg. Needs tokens (`dvc repro tokenize`) and the extra `bench`.
 """
 
 import json
@@ -21,36 +21,36 @@ import torch
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
-from stages.core.device import ComputeParams, prepare
+from benchmarks.training_inputs import read_inputs
 from stages.core.logs import peak_memory
-from stages.metrics.losses import blockwise_windows, evaluate_loss, sliding
+from stages.metrics.losses import evaluate_loss
+from stages.metrics.windows import blockwise_windows, sliding_windows
 from stages.models.base import LanguageModel
-from stages.models.params import ModelParams
-from stages.tokenizers.registry import load_tokenizer
-from stages.tokenizers.token_files import load_tokens
-from stages.train.params import TrainParams
-from stages.train.setup import create_trainer
 from stages.train.trainer import Trainer
 
 STARTED = time.perf_counter()
 GOALS = (1.898, 1.60, 1.4697)  # nanoGPT on a CPU; without prior; nanoGPT on an A100
 CONTENDERS = ("folio", "no-prior", "peer")
-NAMES = {"folio": "Folio, default", "no-prior": "Folio without prior", "peer": "GPT-2 of transformers, nanoGPT's sizes"}
+NAMES = {
+    "folio": "Folio, default",
+    "no-prior": "Folio without a prior",
+    "peer": "GPT-2 of transformers, nanoGPT's sizes",
+}
 FOLDER = Path(__file__).parent
 
 
 class Clock:
-    """Seconds since the process started, without those spent on measuring."""
+    """Seconds since the process started, without those spent on evaluation."""
 
     def __init__(self, before: float) -> None:
         self.before, self.paused = before, 0.0
 
     def read(self) -> float:
-        """Give the seconds."""
+        """Return the seconds."""
         return self.before + time.perf_counter() - STARTED - self.paused
 
-    def evaluate_loss(self, model: LanguageModel, val: torch.Tensor) -> tuple[float, float]:
-        """Give the seconds so far and the loss in windows, and leave the clock as it was."""
+    def measure(self, model: LanguageModel, val: torch.Tensor) -> tuple[float, float]:
+        """Return the seconds so far and the loss on the validation text; the clock is paused meanwhile."""
         start = time.perf_counter()
         seconds = self.read()
         loss = evaluate_loss(model, blockwise_windows(val, model.params.block_size, 4)).loss
@@ -58,37 +58,32 @@ class Clock:
         return seconds, loss
 
 
-def contend(contender: str, seed: int, before: float) -> dict[str, Any]:
-    """Train one contender; give its curve of (seconds, loss) and its last figures."""
+def run_contender(contender: str, seed: int, before: float) -> dict[str, Any]:
+    """Train one contender, and return its curve of (seconds, loss) and its final results."""
     clock = Clock(before)
-    document = YAML(typ="safe").load(Path("params.yaml"))
+    inputs = read_inputs()
     if contender == "no-prior":
         changes = YAML(typ="safe").load(FOLDER / "no_prior.yaml")
-        document = {name: {**section, **changes.get(name, {})} for name, section in document.items()}
-    compute = ComputeParams.model_validate(document["compute"])
-    tokenizer = load_tokenizer(Path("data/tokens/tokenizer.json"))
-    train, val = load_tokens(Path("data/tokens"), tokenizer)
-    device = prepare_device(compute)
+        inputs.document.update({name: inputs.document[name] | section for name, section in changes.items()})
     torch.manual_seed(seed)
     if contender == "peer":
         from benchmarks import peer
 
-        gpt2 = peer.Peer(len(tokenizer))
+        gpt2 = peer.Peer(inputs.vocab_size)
         model: LanguageModel = gpt2
-        steps, every = peer.train(gpt2, train, seed), 100
+        steps, every = peer.train(gpt2, inputs.train, seed), 100
     else:
-        model_params = ModelParams.model_validate(document["model"])
-        params = TrainParams.model_validate(document["train"] | {"seed": seed, "eval_every": 10**9})
-        model, trainer = create_trainer(model_params, params, compute, len(tokenizer), train.to(device), val.to(device))
+        model, trainer = inputs.create_trainer(train={"seed": seed})
         assert trainer
         steps, every = folio_steps(trainer), 50
-    curve = [clock.evaluate_loss(model, val) for step in steps if step % every == 0 or step in (1, 10, 25)]
-    slid = evaluate_loss(model, sliding_windows(val, model.params.block_size, model.params.block_size // 2, 4)).loss
-    return {"contender": contender, "seed": seed, "curve": curve, "sliding": slid, "memory": peak_memory()}
+    curve = [clock.measure(model, inputs.val) for step in steps if step % every == 0 or step in (1, 10, 25)]
+    block_size = model.params.block_size
+    sliding = evaluate_loss(model, sliding_windows(inputs.val, block_size, block_size // 2, 4)).loss
+    return {"contender": contender, "seed": seed, "curve": curve, "sliding": sliding, "memory": peak_memory()}
 
 
 def folio_steps(trainer: Trainer) -> Iterator[int]:
-    """Train as the stage does; give the number of every step when it is done."""
+    """Train as the stage does, and yield the number of every step when it is finished."""
     trainer.model.train()
     while trainer.step < trainer.params.max_steps:
         trainer.take_step()
@@ -96,36 +91,36 @@ def folio_steps(trainer: Trainer) -> Iterator[int]:
 
 
 def seconds_to(curve: list[tuple[float, float]], goal: float) -> float | None:
-    """Give the seconds at the first measurement that is as good as `goal`."""
+    """Return the seconds at the first measurement with a loss of at most `goal`."""
     return next((seconds for seconds, loss in curve if loss <= goal), None)
 
 
 def summarize(runs: list[dict[str, Any]]) -> pd.DataFrame:
-    """Give one row for each contender: medians over its seeds."""
+    """Return one row per contender: medians over its seeds."""
     rows = []
     for contender in CONTENDERS:
-        mine = [run for run in runs if run["contender"] == contender]
-        if not mine:
+        contender_runs = [run for run in runs if run["contender"] == contender]
+        if not contender_runs:
             continue
-        curves: list[list[tuple[float, float]]] = [run["curve"] for run in mine]
+        curves: list[list[tuple[float, float]]] = [run["curve"] for run in contender_runs]
         row = {
             "": NAMES[contender],
             "val_loss": f"{statistics.median(curve[-1][1] for curve in curves):.4f}",
-            "sliding_val_loss": f"{statistics.median(run['sliding'] for run in mine):.4f}",
+            "sliding_val_loss": f"{statistics.median(run['sliding'] for run in contender_runs):.4f}",
             "seconds": f"{statistics.median(curve[-1][0] for curve in curves):.0f}",
         }
         for goal in GOALS:
             times = [seconds_to(curve, goal) for curve in curves]
-            reached = [each for each in times if each is not None]
-            some = "" if len(reached) == len(times) else f" ({len(reached)} of {len(times)} runs)"
-            row[f"s to {goal}"] = f"{statistics.median(reached):.1f}{some}" if reached else "never"
-        row["peak MB"] = f"{max(run['memory'] for run in mine):.0f}"
+            reached = [seconds for seconds in times if seconds is not None]
+            note = "" if len(reached) == len(times) else f" ({len(reached)} of {len(times)} runs)"
+            row[f"s to {goal}"] = f"{statistics.median(reached):.1f}{note}" if reached else "never"
+        row["peak MB"] = f"{max(run['memory'] for run in contender_runs):.0f}"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:
-    """Draw loss against seconds, every run a line."""
+    """Draw the loss by time, with a line for every run."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     colours = dict(zip(CONTENDERS, ("#3366aa", "#55aa77", "#aa5533"), strict=True))
@@ -151,14 +146,14 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
 
 @click.command()
 @click.option("--seeds", default=3, show_default=True, help="Runs of each contender.")
-@click.option("--only", type=click.SamplingParams(CONTENDERS), multiple=True, help="Leave the other contenders out.")
-@click.option("--contender", type=click.SamplingParams(CONTENDERS), hidden=True)
+@click.option("--only", type=click.Choice(CONTENDERS), multiple=True, help="Run only these contenders.")
+@click.option("--contender", type=click.Choice(CONTENDERS), hidden=True)
 @click.option("--seed", type=int, hidden=True)
 @click.option("--started", type=float, hidden=True)
 def main(seeds: int, only: tuple[str, ...], contender: str | None, seed: int | None, started: float | None) -> None:
-    """Run the race, or, called by itself, one contender of it."""
+    """Run all contenders, or, in a process that this command started, one of them."""
     if contender and seed and started:
-        print(json.dumps(contend(contender, seed, time.time() - started - (time.perf_counter() - STARTED))))
+        print(json.dumps(run_contender(contender, seed, time.time() - started - (time.perf_counter() - STARTED))))
         return
     runs = []
     for number in range(1, seeds + 1):

@@ -1,11 +1,13 @@
-"""What grows with the text and the processes: `python -m benchmarks.scaling`, some three minutes on two cores.
+"""Measure what grows with the text and the processes: `python -m benchmarks.scaling`, three minutes on two cores.
 
-`folio tokenize`, for every kind of tokens, on texts of 1, 10 and 200 MB (the one given, mixed line by line): seconds,
-MB a second, and the largest resident memory of its process. The memory that counting takes, with and without
-cross-fitting, on 1 and 4 MB of this text and Python's own library, in characters and in 2,048 pieces of words. Then the
-time of a training step with one process of one thread, with one of two threads, and with two of one thread, on batches
-of eight windows: medians of three runs, imports and counting left out. Writes benchmarks/scaling.md. Needs tokens
-(`dvc repro tokenize`) and the extra `bench`.
+1. `folio tokenize` with every tokenizer, on texts of 1, 10 and 200 MB (random lines of the current text): seconds, MB
+   per second, and the largest resident memory of its process.
+2. The memory of n-gram counts, with and without cross-fitting, on 1 and 4 MB of this text and Python's library, with
+   characters and with a BPE vocabulary of 2,048 tokens.
+3. The time of a training step with one process of one thread, one of two threads, and two of one thread, on batches
+   of eight windows: medians of three runs, without imports and counting.
+
+Writes benchmarks/scaling.md. Needs tokens (`dvc repro tokenize`) and the extra `bench`.
 """
 
 import os
@@ -29,7 +31,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def tokenize(kind: str, megabytes: int, lines: list[str]) -> dict[str, str]:
-    """Mix a text of so many megabytes, and tokenize it in a process of its own."""
+    """Write a text of that many megabytes, and tokenize it in a new process."""
     draw = random.Random(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -43,17 +45,17 @@ def tokenize(kind: str, megabytes: int, lines: list[str]) -> dict[str, str]:
         start = time.perf_counter()
         command = [sys.executable, "-m", "stages.tokenize", "-v"]
         done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True, text=True)
-        whole = time.perf_counter() - start
-    found = re.search(r"took ([\d.]+) s and (\d+) MB", done.stderr)
-    assert found, done.stderr
-    seconds = max(float(found[1]), 0.05)
+        total = time.perf_counter() - start
+    match = re.search(r"took ([\d.]+) s and (\d+) MB", done.stderr)
+    assert match, done.stderr
+    seconds = max(float(match[1]), 0.05)
     return {
         "kind": kind,
         "text, MB": str(megabytes),
-        "seconds": found[1],
-        "MB a second": f"{megabytes / seconds:.0f}",
-        "with start-up, s": f"{whole:.1f}",
-        "peak MB": found[2],
+        "seconds": match[1],
+        "MB per second": f"{megabytes / seconds:.0f}",
+        "with start-up, s": f"{total:.1f}",
+        "peak MB": match[2],
     }
 
 
@@ -62,7 +64,7 @@ import sys
 import torch
 from pathlib import Path
 from stages.core.logs import peak_memory
-from stages.models.kneser_ney import Model
+from stages.models.kneser_ney import KneserNey
 from stages.core.params import read_section
 from stages.models.params import ModelParams
 from stages.tokenizers.bpe import BpeTokenizer
@@ -74,36 +76,37 @@ params = read_section(Path(sys.argv[3]), "model", ModelParams).model_copy(update
 tokenizer = CharTokenizer.from_text(text) if sys.argv[4] == "char" else BpeTokenizer.from_chunks([text], 2048)
 ids = torch.from_numpy(tokenizer.encode(text).astype("int64"))
 before = peak_memory()
-levels = Model(params, len(tokenizer)).fit(ids)
+levels = KneserNey(params, len(tokenizer)).count(ids)
 counted = peak_memory()
-CrossFittedPrior(levels, len(tokenizer), params.folds, params.cache_lm)
+CrossFittedPrior(levels, len(tokenizer), params.cross_fit_folds, params.cache_lm)
 for value in (counted, peak_memory()):
     print((value - before) * 2**20 / len(ids))
 """
 
 
 def count(kind: str, megabytes: int, order: int, text: str) -> dict[str, str]:
-    """Count so much text in a process of its own, and give the bytes a token that it took."""
+    """Count the n-grams of a text in a new process, and return the bytes per token."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "text.txt"
         path.write_text(text[: megabytes * 1_000_000], encoding="utf-8")
         command = [sys.executable, "-c", COUNT, str(path), str(order), str(ROOT / "params.yaml"), kind]
-        said = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout.split()
+        printed = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout.split()
     return {
         "kind": kind,
         "text, MB": str(megabytes),
         "ngram_order": str(order),
-        "counting, bytes a token": f"{float(said[0]):.0f}",
-        "with cross-fitting": f"{float(said[1]):.0f}",
+        "counts, bytes per token": f"{float(printed[0]):.0f}",
+        "with cross-fitting": f"{float(printed[1]):.0f}",
     }
 
 
 def step_seconds(threads: int, processes: int) -> float:
-    """Train twice, for few and for more steps, and give the time that a further step takes."""
+    """Train for few and for more steps, and return the time of an additional step."""
     document = YAML().load(ROOT / "params.yaml")
     document["compute"] |= {"threads": threads, "precision": "float32"}
     document["model"] |= {"prior": "none", "block_size": 256}
-    document["train"] |= {"batch_size": 8, "processes": processes, "eval_every": 1000, "checkpoint_every": 1000.0}
+    document["train"] |= {"batch_size": 8, "processes": processes, "eval_every": 1000}
+    document["runtime"]["checkpoint_every_seconds"] = 1000.0
     seconds = []
     for steps in STEPS:
         document["train"]["max_steps"] = steps
@@ -119,18 +122,18 @@ def step_seconds(threads: int, processes: int) -> float:
 
 
 def main() -> None:
-    """Print and write the tables."""
+    """Write and print the tables."""
     corpus = (ROOT / "data/raw/corpus.txt").read_text(encoding="utf-8")
     texts = pd.DataFrame([tokenize(kind, size, corpus.splitlines(keepends=True)) for kind in KINDS for size in SIZES])
     library = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
     mixed = corpus + "".join(path.read_text(encoding="utf-8") for path in library)
     counts = pd.DataFrame(
-        [count(*given, mixed) for given in (("char", 1, 7), ("char", 4, 7), ("char", 4, 4), ("bpe", 4, 7))]
+        [count(*case, mixed) for case in (("char", 1, 7), ("char", 4, 7), ("char", 4, 4), ("bpe", 4, 7))]
     )
     rows = []
     for processes, threads in ((1, 1), (1, 2), (2, 1)):
         seconds = statistics.median(step_seconds(threads, processes) for _ in range(RUNS))
-        rows.append({"processes": processes, "threads each": threads, "ms a step": f"{seconds * 1000:.0f}"})
+        rows.append({"processes": processes, "threads per process": threads, "ms per step": f"{seconds * 1000:.0f}"})
     tables = "\n\n".join(table.to_markdown(index=False) for table in (texts, counts, pd.DataFrame(rows))) + "\n"
     (Path(__file__).parent / "scaling.md").write_text(tables)
     print(tables)

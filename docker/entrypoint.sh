@@ -1,29 +1,29 @@
 #!/bin/sh
-# No arguments, or options: `dvc repro` in the work tree. A command of Folio's: that. Anything else: executed.
+# Without arguments, or with options only: run `dvc repro`. With a folio command: run it. Otherwise: execute the arguments.
 set -u
 
 say() { printf 'folio: %s\n' "$*" >&2; }
 
-# With nothing mounted, the project as it was baked into the image, without git.
+# If nothing is mounted, copy the project from the image, without git.
 if [ ! -e dvc.yaml ]; then
   if ! cp -r "$FOLIO_BAKED/." . 2>/dev/null; then
-    say "$(pwd) cannot be written by user $(id -u), or is full; give --user \"\$(id -u):\$(id -g)\", or mount another folder"
+    say "$(pwd) is not writable by user $(id -u), or is full; use --user \"\$(id -u):\$(id -g)\", or mount another folder"
     exit 73
   fi
   dvc init -q --no-scm 2>/dev/null || dvc config -q core.no_scm true
 fi
 if ! touch .folio-write-test 2>/dev/null; then
-  say "$(pwd) cannot be written by user $(id -u); give --user \"\$(id -u):\$(id -g)\", or mount it writable"
+  say "$(pwd) is not writable by user $(id -u); use --user \"\$(id -u):\$(id -g)\", or mount it writable"
   exit 73
 fi
 rm -f .folio-write-test
 free=$(df -Pk . | awk 'NR == 2 { print $4 }')
 if [ "$free" -lt 102400 ]; then
-  say "$((free / 1024)) MB are free where $(pwd) lies, and 100 are needed; make room"
+  say "only $((free / 1024)) MB are free on the disk of $(pwd), and 100 MB are needed; delete files"
   exit 74
 fi
 
-# A lock that a killed container left names a process id, and those repeat in containers: it is nobody's here.
+# A lock of a killed container names a process id, which another process may have in this container.
 rm -f .dvc/tmp/rwlock .dvc/tmp/rwlock.lock .dvc/tmp/lock
 
 case "${1:-}" in
@@ -32,9 +32,9 @@ download | tokenize | train | evaluate | sample | report | compare | score | exp
 esac
 [ "$1 ${2:-}" = "dvc repro" ] || exec "$@"
 
-# DVC dies of SIGTERM at once, and exits with 255 whatever its stage returned. So it ignores the signal, which tini -g
-# gives to the whole group: the trainer saves its state and stops, and DVC ends because its stage did. A stage that
-# fails leaves its own code in a file.
+# DVC ends at once on SIGTERM, and exits with 255 whatever its stage returned. It therefore ignores the signal, which
+# tini -g sends to the whole group: the trainer saves a checkpoint and stops, and DVC ends because its stage did. A
+# stage that fails writes its exit code to a file.
 FOLIO_EXIT_FILE=$(mktemp)
 export FOLIO_EXIT_FILE
 stopped=
@@ -50,7 +50,7 @@ done
 [ "$code" = 0 ] || [ ! -s "$FOLIO_EXIT_FILE" ] || code=$(cat "$FOLIO_EXIT_FILE")
 rm -f "$FOLIO_EXIT_FILE"
 if [ -n "$stopped" ] && [ "$code" != 0 ]; then
-  say "stopped; a training goes on from its saved state in the next run"
+  say "stopped; the next run resumes from the saved checkpoint"
   exit 143
 fi
 exit "$code"

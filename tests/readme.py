@@ -1,8 +1,8 @@
-"""Run the README's commands of one tag, in order, as a reader would: `python tests/readme.py CI`.
+"""Run the commands of the documents that have a tag, in order: `python tests/readme.py CI`.
 
-A fenced block of commands says after its language how it is run: `quick` by the default tests, `CI` by .ci/run in a
-fresh clone, `long` by this script when somebody asks, `GPU` by hand where there is one. `setup` and `tests` are the two
-commands of the first screen, which .ci/run calls by name.
+The tag after the language of a fenced block says how its commands are run: `quick` by the default tests, `CI` by
+.ci/run in a new clone, `long` by this script on request, `guide` by the pipeline tests, `GPU` by hand on a machine
+with one. `setup` and `tests` are the two commands at the top of the README.
 """
 
 import re
@@ -12,42 +12,50 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TAGS = ("setup", "tests", "quick", "CI", "long", "GPU")
+DOCUMENTS = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "benchmarks/README.md")
+TAGS = ("setup", "tests", "quick", "CI", "long", "guide", "GPU")
 COMMAND_LANGUAGES = ("sh", "python")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: where it begins, its language, its tag if it has one, and its lines."""
+    """A fenced block: its document, its line, its language, its tag if it has one, and its text."""
 
+    document: Path
     line: int
     language: str
     tag: str | None
     text: str
 
+    @property
+    def place(self) -> str:
+        """Return where the block is."""
+        return f"{self.document.relative_to(ROOT)}, line {self.line}"
 
-def blocks(document: str) -> list[Block]:
-    """Find the fenced blocks of a Markdown text."""
+
+def blocks(document: Path) -> list[Block]:
+    """Return the fenced blocks of a Markdown file."""
+    text = document.read_text()
     found = []
-    for match in re.finditer(r"^```(\w*) ?(\w*)\n(.*?)^```$", document, re.DOTALL | re.MULTILINE):
-        line = document.count("\n", 0, match.start()) + 1
-        found.append(Block(line, match[1], match[2] or None, match[3]))
+    for match in re.finditer(r"^```(\w*) ?(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        line = text.count("\n", 0, match.start()) + 1
+        found.append(Block(document, line, match[1], match[2] or None, match[3]))
     return found
 
 
 def run(block: Block, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run a block in the working directory; it fails where any of its commands fails."""
+    """Run a block in the working directory; it fails if any of its commands fails."""
     program = ["bash", "-euo", "pipefail", "-c"] if block.language == "sh" else [sys.executable, "-c"]
     return subprocess.run([*program, block.text], text=True, check=True, **options)  # type: ignore[call-overload, no-any-return]
 
 
 def main(tag: str) -> None:
-    """Run every block with a tag, showing each before."""
-    chosen = [block for block in blocks((ROOT / "README.md").read_text()) if block.tag == tag]
+    """Run every block with a tag."""
+    chosen = [block for document in DOCUMENTS for block in blocks(document) if block.tag == tag]
     if not chosen:
-        sys.exit(f"README.md has no block tagged {tag!r}; the tags are {', '.join(TAGS)}")
+        sys.exit(f"no document has a block tagged {tag!r}; the tags are {', '.join(TAGS)}")
     for block in chosen:
-        print(f"== README.md, line {block.line}\n{block.text}", flush=True)
+        print(f"== {block.place}\n{block.text}", flush=True)
         run(block)
 
 

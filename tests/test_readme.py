@@ -1,23 +1,26 @@
-"""What the documents show can be run, and somebody runs it."""
+"""The commands in the documents are run by something, and the figures are those of the result files."""
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.readme import COMMAND_LANGUAGES, ROOT, TAGS, blocks, run
+from tests.readme import COMMAND_LANGUAGES, DOCUMENTS, ROOT, TAGS, blocks, run
 
-README = blocks((ROOT / "README.md").read_text())
+BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
+README = (ROOT / "README.md").read_text()
 RUNNERS = {"setup": ".ci/run", "tests": ".ci/run", "CI": ".ci/run", "long": "CONTRIBUTING.md"}
+MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), ROOT / "data/own/README.md"]
 
 
-def test_every_command_has_a_tag_and_every_other_block_is_marked_as_text():
-    for block in README:
-        if block.language in COMMAND_LANGUAGES:
-            assert block.tag in TAGS, f"README.md, line {block.line}: a command without a tag"
-        else:
-            assert block.language in ("text", "yaml"), f"README.md, line {block.line}: neither command nor text"
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
+def test_every_command_has_a_tag_and_every_other_block_is_text(block):
+    if block.language in COMMAND_LANGUAGES:
+        assert block.tag in TAGS, f"{block.place}: a command without a tag"
+    else:
+        assert block.language in ("text", "yaml"), f"{block.place}: neither a command nor text"
 
 
 @pytest.mark.parametrize("tag", RUNNERS)
@@ -25,21 +28,59 @@ def test_every_tag_has_a_runner(tag):
     assert f"readme.py {tag}" in (ROOT / RUNNERS[tag]).read_text()
 
 
-@pytest.mark.parametrize("block", [block for block in README if block.tag == "quick"], ids=lambda block: block.line)
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.tag == "quick"], ids=lambda block: block.place)
 def test_quick_commands_run(block, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     run(block, capture_output=True, timeout=60)
 
 
-def test_there_is_one_setup_and_one_test_command_each_on_the_first_screen():
+def test_the_readme_is_short_and_has_one_setup_and_one_test_command_near_the_top():
+    assert len(README.splitlines()) <= 150
     for tag in ("setup", "tests"):
-        (block,) = [block for block in README if block.tag == tag]
+        (block,) = (block for block in BLOCKS if block.tag == tag)
         assert block.line < 40
         assert block.text.count("\n") == 1
 
 
-@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(path):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+METRICS_IN_README = {
+    "short_block_val_loss": r"\(`short_block_val_loss`\) \| \*\*([\d.]+)\*\*",
+    "val_loss": r"\(`val_loss`\) \| \*\*([\d.]+)\*\*",
+    "kneser_ney_val_loss": r"Kneser–Ney smoothing, in windows of 2,048 \| ([\d.]+)",
+}
+
+
+@pytest.mark.parametrize("metric", METRICS_IN_README)
+def test_the_results_in_the_readme_are_those_of_the_reference_run(metric):
+    value = json.loads((ROOT / "reports/metrics.json").read_text())[metric]
+    match = re.search(METRICS_IN_README[metric], README)
+    assert match
+    assert match[1] == f"{value:.3f}"
+
+
+RESULTS = [path for path in (ROOT / "benchmarks").glob("*.md") if path.name != "README.md"]
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
+def test_the_tables_in_the_benchmarks_readme_are_those_of_the_result_files(path):
+    document = (ROOT / "benchmarks/README.md").read_text()
+    for table in path.read_text().strip().split("\n\n"):
+        assert table in document
+
+
+def test_docs_metrics_defines_every_metric():
+    document = (ROOT / "docs/metrics.md").read_text()
+    assert all(f"`{name}`" in document for name in json.loads((ROOT / "reports/metrics.json").read_text()))
+
+
+def test_docs_models_names_every_model():
+    from stages.models.registry import MODELS
+
+    document = (ROOT / "docs/models.md").read_text()
+    assert all(f"| `{kind}` |" in document for kind in MODELS)

@@ -118,7 +118,7 @@ def test_a_place_that_cannot_be_written_or_is_full_is_one_line(fresh: Project, i
     done = fresh.run(user=12)
     assert done.returncode == 73
     assert done.stdout.count("\n") == 1
-    assert "cannot be written by user 12" in done.stdout
+    assert "is not writable by user 12" in done.stdout
     done = docker("run", "--rm", "--tmpfs", "/workspace:mode=1777,size=50m", "--network", "none", image)
     assert done.returncode == 74
     assert "100 are needed" in done.stdout

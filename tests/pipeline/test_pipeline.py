@@ -453,7 +453,7 @@ def test_a_store_that_is_down_is_named_and_harms_nothing(project: Project, tmp_p
 
 
 def test_the_guide_to_your_own_text_works_as_it_stands(project: Project, tmp_path: Path):
-    (guide,) = (block for block in blocks((ROOT / "docs/texts.md").read_text()) if block.tag == "guide")
+    (guide,) = (block for block in blocks(ROOT / "docs/texts.md") if block.tag == "guide")
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "songs.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": SONG}).encode()))

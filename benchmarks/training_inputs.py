@@ -1,0 +1,60 @@
+"""What benchmarks of training read: params.yaml, and the tokens that `dvc repro tokenize` wrote."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from torch import Tensor
+
+from stages.core.device import ComputeParams, prepare_device, tokens_to_device
+from stages.models.base import LanguageModel
+from stages.models.params import ModelParams
+from stages.tokenizers.registry import load_tokenizer
+from stages.tokenizers.token_files import load_tokens
+from stages.train.params import RuntimeParams, TrainParams
+from stages.train.setup import create_trainer
+from stages.train.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """The sections of params.yaml, and the tokens on the device of `compute`.
+
+    Attributes:
+        document: params.yaml.
+        compute: section `compute`.
+        vocab_size: V.
+        train: training tokens, (N,).
+        val: validation tokens, (M,).
+    """
+
+    document: dict[str, Any]
+    compute: ComputeParams
+    vocab_size: int
+    train: Tensor
+    val: Tensor
+
+    def create_trainer(
+        self, model: dict[str, Any] | None = None, train: dict[str, Any] | None = None
+    ) -> tuple[LanguageModel, Trainer | None]:
+        """Return a new model and its trainer, with some keys of `model` and `train` changed; without logging."""
+        return create_trainer(
+            ModelParams.model_validate(self.document["model"] | (model or {})),
+            TrainParams.model_validate(self.document["train"] | {"eval_every": 10**9} | (train or {})),
+            RuntimeParams(log_every=10**9),
+            self.compute,
+            self.vocab_size,
+            self.train,
+            self.val,
+        )
+
+
+def read_inputs() -> TrainingInputs:
+    """Read them from the working tree, and set the number of threads."""
+    document = YAML(typ="safe").load(Path("params.yaml"))
+    compute = ComputeParams.model_validate(document["compute"])
+    tokenizer = load_tokenizer(Path("data/tokens/tokenizer.json"))
+    device = prepare_device(compute)
+    train, val = (tokens_to_device(ids, device) for ids in load_tokens(Path("data/tokens"), tokenizer))
+    return TrainingInputs(document, compute, len(tokenizer), train, val)

@@ -1,0 +1,122 @@
+"""Break the code in known ways, and check that a test fails each time: `python -m tests.mutations [NAME …]`.
+
+Every mutation is applied to a copy of the working tree, in which the tests below run until the first failure. They
+are a part of the default suite. Without names, all mutations run (ten minutes on two cores), and the table in
+docs/testing.md is written.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.small_project import copy_work_tree
+
+ROOT = Path(__file__).parent.parent
+TESTS = ("tests/models", "tests/train", "tests/generation", "tests/metrics")
+DOCUMENT = ROOT / "docs/testing.md"
+TABLE = re.compile(r"(?<=<!-- mutations -->\n).*?(?=<!-- end of mutations -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change of one place in a file, which occurs exactly once."""
+
+    path: str
+    original: str
+    replacement: str
+
+
+MUTATIONS = {
+    "no rotary positions": Mutation(
+        "stages/models/gpt.py", "return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)", "return x"
+    ),
+    "rotary base 10": Mutation("stages/models/gpt.py", "ROTARY_BASE = 1000.0", "ROTARY_BASE = 10.0"),
+    "logits not capped": Mutation(
+        "stages/models/gpt.py", "LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)", "linear(h, self.head)"
+    ),
+    "prior features zeroed": Mutation("stages/models/gpt.py", "x = x + linear((log_probs", "x = x + 0 * linear((log_probs"),
+    "expert gate left out": Mutation("stages/models/gpt.py", "+ linear(h, self.expert_gate).float()", ""),
+    "dropout ignored": Mutation("stages/models/gpt.py", "return F.dropout(x, self.dropout, self.training)", "return x"),
+    "full counts instead of cross-fitted ones": Mutation(
+        "stages/models/gpt.py", "        if positions is not None:\n", "        if False:\n"
+    ),
+    "causal mask left out": Mutation("stages/models/attention.py", "is_causal=True", "is_causal=False"),
+    "mask of cached keys off by one": Mutation("stages/models/attention.py", "mask = key <= query", "mask = key < query + 2"),
+    "sliding window off by one": Mutation(
+        "stages/models/attention.py", "near = (key <= query) & (key > query - window)", "near = (key <= query) & (key >= query - window)"
+    ),
+    "positions restart with a KV cache": Mutation(
+        "stages/models/layers.py", "start = kv_cache.append(ids) if kv_cache is not None else 0", "start = kv_cache.append(ids) * 0 if kv_cache is not None else 0"
+    ),
+    "discounts swapped": Mutation(
+        "stages/models/ngram/smoothing.py", "1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2", "2 - 3 * y * n3 / n2, 1 - 2 * y * n2 / n1"
+    ),
+    "back-off weights ignored": Mutation("stages/models/ngram/backoff_table.py", "probs = probs * weights[:, :1]", "probs = probs * 1"),
+    "cache language model left out": Mutation(
+        "stages/models/ngram/mixture.py", "torch.stack((probs, cache_probs), dim=2)", "torch.stack((probs, bigram_probs), dim=2)"
+    ),
+    "folds shifted by one token": Mutation(
+        "stages/models/ngram/cross_fitting.py", "fold_of_position[index:] * np.int64(size)", "np.roll(fold_of_position, 1)[index:] * np.int64(size)"
+    ),
+    "constant learning rate": Mutation("stages/train/schedule.py", "return min(warmup, decay)", "return 1.0"),
+    "no warm-up": Mutation("stages/train/schedule.py", "(step + 1) / warmup_steps if step < warmup_steps else 1.0", "1.0"),
+    "momentum 0.5": Mutation("stages/train/schedule.py", "start: float = 0.85, end: float = 0.95", "start: float = 0.5, end: float = 0.5"),
+    "Nesterov momentum left out": Mutation("stages/train/muon.py", "return matrix.grad.lerp(average, momentum)", "return average"),
+    "weight decay ignored": Mutation("stages/train/muon.py", 'matrix.mul_(1 - group["lr"] * group["weight_decay"])', "pass"),
+    "accumulated gradients not averaged": Mutation("stages/train/trainer.py", "torch.autograd.backward(loss / batch_count)", "torch.autograd.backward(loss)"),
+    "gradient clipping ignored": Mutation("stages/train/trainer.py", "self.params.grad_clip or torch.inf", "torch.inf"),
+    "averaged weights never applied": Mutation(
+        "stages/train/trainer.py", "    def _finish(self) -> None:\n        self.swap_ema_weights()\n", "    def _finish(self) -> None:\n"
+    ),
+    "young average keeps its decay": Mutation("stages/train/trainer.py", "max(1 - self.params.ema_decay, 1 / (1 + self.step / 10))", "1 - self.params.ema_decay"),
+    "targets not shifted": Mutation("stages/train/batches.py", "self.tokens[positions + 1].long()", "self.tokens[positions].long()"),
+    "temperature ignored": Mutation("stages/generation/sampling.py", "(logits.double() / self.temperature)", "logits.double()"),
+    "top-p drops the token that crosses the threshold": Mutation("stages/generation/sampling.py", "more_likely = ordered.cumsum(-1) - ordered", "more_likely = ordered.cumsum(-1)"),
+    "sliding evaluation counts too much": Mutation("stages/metrics/windows.py", "first=block_size - stride)", "first=block_size - stride - 1)"),
+}  # fmt: skip
+
+
+def first_failure(mutation: Mutation) -> str | None:
+    """Return the first test that fails with a mutation, or None if all pass."""
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary)
+        copy_work_tree(copy)
+        path = copy / mutation.path
+        code = path.read_text()
+        assert code.count(mutation.original) == 1, mutation
+        path.write_text(code.replace(mutation.original, mutation.replacement))
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "--no-header",
+            "--tb=no",
+            "-p",
+            "no:cacheprovider",
+            *TESTS,
+        ]
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    match = re.search(r"^(?:FAILED|ERROR) (\S+?)(?:\[|\s|$)", done.stdout, re.MULTILINE)
+    return match[1] if match else None
+
+
+def main(names: list[str]) -> None:
+    """Run mutations, print the results, and exit with 1 if one was not noticed."""
+    results: dict[str, str | None] = {}
+    for name in names or MUTATIONS:
+        results[name] = first_failure(MUTATIONS[name])
+        print(f"{name}: {results[name] or 'NOT NOTICED'}", flush=True)
+    if not names:
+        rows = [f"| {name} | `{MUTATIONS[name].path}` | `{test}` |" for name, test in results.items()]
+        table = "\n".join(["| mutation | file | first test that fails |", "| --- | --- | --- |", *rows]) + "\n"
+        DOCUMENT.write_text(TABLE.sub(lambda _: table, DOCUMENT.read_text()))
+    sys.exit(any(test is None for test in results.values()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
