@@ -49,7 +49,7 @@ MUTATIONS = {
         "stages/models/attention.py", "near = (key <= query) & (key > query - window)", "near = (key <= query) & (key >= query - window)"
     ),
     "positions restart with a KV cache": Mutation(
-        "stages/models/layers.py", "start = kv_cache.append(ids) if kv_cache is not None else 0", "start = kv_cache.append(ids) * 0 if kv_cache is not None else 0"
+        "stages/models/lecture_layers.py", "start = kv_cache.append(ids) if kv_cache is not None else 0", "start = kv_cache.append(ids) * 0 if kv_cache is not None else 0"
     ),
     "discounts swapped": Mutation(
         "stages/models/ngram/smoothing.py", "1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2", "2 - 3 * y * n3 / n2, 1 - 2 * y * n2 / n1"
@@ -101,7 +101,7 @@ def first_failure(mutation: Mutation) -> str | None:
             *TESTS,
         ]
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
-    match = re.search(r"^(?:FAILED|ERROR) (\S+?)(?:\[|\s|$)", done.stdout, re.MULTILINE)
+    match = re.search(r"^FAILED (\S+?)(?:\[|\s|$)", done.stdout, re.MULTILINE)
     return match[1] if match else None
 
 

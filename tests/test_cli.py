@@ -51,7 +51,7 @@ def test_an_unknown_command_is_refused():
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
-def test_a_user_s_error_is_one_line_and_an_exit_code(error, exit_code, line):
+def test_a_users_error_is_one_line_and_an_exit_code(error, exit_code, line):
     @click.command(cls=StageCommand)
     def fails() -> None:
         raise error
@@ -88,8 +88,8 @@ def test_output_stays_inside_the_project(tmp_path, monkeypatch, words, path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("option", "said"), [("-q", []), ("-v", ["INFO", "DEBUG"])])
-def test_quiet_says_nothing_and_verbose_says_how_long(option, said, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("option", "levels"), [("-q", []), ("-v", ["INFO", "DEBUG"])])
+def test_quiet_says_nothing_and_verbose_says_how_long(option, levels, monkeypatch, tmp_path):
     from stages.core import logs
 
     monkeypatch.chdir(tmp_path)
@@ -102,5 +102,5 @@ def test_quiet_says_nothing_and_verbose_says_how_long(option, said, monkeypatch,
 
     assert CliRunner().invoke(work, [option]).exit_code == 0
     lines = (tmp_path / "logs/work.log").read_text().splitlines()
-    assert [line.split()[2] for line in lines] == said
-    assert not said or "took" in lines[-1]
+    assert [line.split()[2] for line in lines] == levels
+    assert not levels or "took" in lines[-1]

@@ -27,13 +27,13 @@ class ComputeParams(Section):
 def prepare_device(params: ComputeParams) -> torch.device:
     """Return the device to compute on, after setting the number of threads and deterministic algorithms.
 
-    The number of threads is fixed because another number changes the last bits of a result.
+    The number of threads is fixed because another number can change the last digits of a result.
 
     Raises:
         ParameterError: if the requested device is not available.
     """
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this training on this machine, from torchrun
-    torch.set_num_threads(params.threads or max(1, len(os.sched_getaffinity(0)) // local_processes))
+    torch.set_num_threads(params.threads or max(1, available_cores() // local_processes))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for deterministic results
     torch.use_deterministic_algorithms(params.deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # such memory is never read
@@ -49,6 +49,13 @@ def prepare_device(params: ComputeParams) -> torch.device:
             f"set it to auto or cpu, or fix the installation"
         )
     return _cuda_device() if params.device == "cuda" else torch.device(params.device)
+
+
+def available_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def select_dtype(params: ComputeParams, device: torch.device) -> torch.dtype:
@@ -67,7 +74,7 @@ def select_dtype(params: ComputeParams, device: torch.device) -> torch.dtype:
 def describe_environment(
     params: ComputeParams, device: torch.device, dtype: torch.dtype
 ) -> dict[str, str | int | bool]:
-    """Return the properties of the machine that determine the last bits of a result, by name."""
+    """Return the properties of the machine that determine the last digits of a result, by name."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return {
         "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""Errors that a user can cause or meet.
+"""The errors that users see.
 
 FolioError
 ├── InputError            exit code 2: an input is wrong; nothing was written

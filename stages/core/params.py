@@ -3,9 +3,8 @@
 A stage reads only its own sections, so a change to another section does not affect it.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
@@ -13,16 +12,37 @@ from ruamel.yaml.error import YAMLError
 
 from stages.core.errors import ParameterError
 
+# Keys of version 0.1, and what replaced them; None if nothing did.
+RENAMED_KEYS: dict[str, str | None] = {
+    "tokenize.vocabulary_size": "tokenize.vocab_size",
+    "tokenize.vocabulary": "tokenize.tokenizer",
+    "model.window": "model.sliding_window",
+    "model.order": "model.ngram_order",
+    "model.folds": "model.cross_fit_folds",
+    "model.recent": "model.cache_lm",
+    "train.accumulate": "train.grad_accum_steps",
+    "train.decay_fraction": "train.lr_decay_fraction",
+    "train.clip_norm": "train.grad_clip",
+    "train.average": "train.ema_decay",
+    "train.log_every": "runtime.log_every",
+    "train.checkpoint_every": "runtime.checkpoint_every_seconds",
+    "train.checkpoint_steps": "runtime.checkpoint_every_steps",
+    "train.sample_every": "runtime.sample_every",
+    "train.track": "runtime.trackers",
+    "train.shard": None,
+    "evaluate.short_block": "evaluate.short_block_size",
+    "sample.count": "sample.num_samples",
+    "sample.length": "sample.max_new_tokens",
+    "report.prompt": "evaluate.attention_prompt",
+    "report.characters": "report.highlighted_tokens",
+    "report.statistics": "evaluate.prediction_tokens",
+}
+
 
 class Section(BaseModel):
-    """Base class of all sections: no unknown keys, no type conversion, no NaN or infinity, immutable.
-
-    Attributes:
-        replaced_keys: keys of earlier versions, each with the end of the sentence "<key> …" that says what to do.
-    """
+    """Base class of all sections: no unknown keys, no type conversion, no NaN or infinity, immutable."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
-    replaced_keys: ClassVar[Mapping[str, str]] = {}
 
 
 S = TypeVar("S", bound=Section)
@@ -51,7 +71,7 @@ def check_section(values: Any, model: type[S], where: str) -> S:  # noqa: ANN401
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = [_explain(problem, model) for problem in error.errors()]
+        problems = [_explain(problem, where) for problem in error.errors()]
         raise ParameterError("; ".join(f"{where}{problem}" for problem in problems)) from None
 
 
@@ -67,12 +87,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-def _explain(problem: Any, model: type[Section]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _explain(problem: Any, where: str) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     key = "".join(f".{part}" for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        replacement = model.replaced_keys.get(key.removeprefix("."))
-        if replacement:
-            return f"{key} {replacement}"
+        old_key = where.rpartition(" ")[2] + key  # "section.key"
+        if old_key in RENAMED_KEYS:
+            new_key = RENAMED_KEYS[old_key]
+            return f"{key} is now {new_key}; rename it" if new_key else f"{key} was removed; delete it"
         return f"{key} is not a known key; remove it or correct its spelling"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":

@@ -33,7 +33,7 @@ from stages.tokenizers.token_files import load_tokens
 
 # Training tokens that the baselines count, with a small and a large vocabulary: about 2 GB at order 7.
 MAX_BASELINE_TOKENS, MAX_BASELINE_TOKENS_LARGE_VOCAB = 20_000_000, 8_000_000
-PROGRESS_PASSES = 6  # over the validation text: four in consecutive windows, one in windows that overlap by half
+PROGRESS_PASSES = 6  # over the validation text: five evaluations, of which the sliding one counts twice
 SUBSAMPLE_PARTS = 16
 OVERLAP_SAMPLES, OVERLAP_LENGTH = 16, 512
 MAX_ATTENTION_TOKENS = 32
@@ -74,7 +74,7 @@ def command(
     """Measure the model on the validation text, in windows of its block size, next to n-gram baselines.
 
     Losses are in nats per token, and also per character and per byte. A window has no context before it. The baselines
-    count the first 20 million training tokens, or 8 million if there are more than 256 kinds.
+    count the first 20 million training tokens, or 8 million if the vocabulary has more than 256 tokens.
 
     Example: folio evaluate --model models --metrics reports/metrics.json
     """

@@ -1,8 +1,5 @@
 """Section `evaluate`: how the model is evaluated, and what is predicted for the report."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from pydantic import Field
 
 from stages.core.params import Section
@@ -17,5 +14,3 @@ class EvaluateParams(Section):
     batch_size: int = Field(default=4, ge=1)
     prediction_tokens: int = Field(default=50_000, ge=1)
     attention_prompt: str | None = Field(default=None, min_length=1, max_length=32)
-
-    replaced_keys: ClassVar[Mapping[str, str]] = {"short_block": "is now evaluate.short_block_size; rename it"}

@@ -25,8 +25,8 @@ class Sample:
     Attributes:
         text: the prompt and the text generated after it.
         seed: of the sample.
-        log_probability: of the generated text under the model, in nats.
-        bits_per_character: the same per generated character.
+        log_probability: of all generated tokens under the model, in nats, including those of a stop text.
+        bits_per_character: the same in bits, per generated character.
     """
 
     text: str

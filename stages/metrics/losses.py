@@ -36,11 +36,11 @@ class Calibration:
 
 @dataclass(frozen=True)
 class LossReport:
-    """The predictions of a model on a text.
+    """The loss, accuracy and calibration of a model on a text.
 
     Attributes:
         loss: in nats per token.
-        accuracy: share of tokens that the model found most likely.
+        accuracy: how often the most likely token is correct.
         loss_by_position: mean loss at each position of a window, (T,).
         counts: predictions at each position, (T,).
         calibration: of the most likely token.

@@ -92,7 +92,7 @@ def record_attention() -> Iterator[list[Tensor]]:
     try:
         yield weights
     finally:
-        _recordings.remove(weights)
+        _recordings.pop()
 
 
 def _chunk_mask(chunks: int, window: int, device: torch.device) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.models.base import LanguageModel
-from stages.models.layers import Embeddings
+from stages.models.lecture_layers import Embeddings
 from stages.models.params import ModelParams
 
 

@@ -52,7 +52,9 @@ class GPT(LanguageModel):
             self.prior = KneserNey(params, vocab_size)
             experts = count_experts(params.cache_lm)
             self.prior_features = zeros_init(params.n_embd, experts * vocab_size)
-            self.expert_bias = nn.Parameter(torch.eye(experts)[0])  # a new model is the first expert
+            self.expert_bias = nn.Parameter(
+                torch.eye(experts)[0]
+            )  # a new model predicts what the first expert predicts
             self.expert_gate = zeros_init(experts, params.n_embd)
 
     def fit(self, tokens: Tensor) -> None:
@@ -85,7 +87,7 @@ class GPT(LanguageModel):
     def new_kv_cache(self) -> KVCache:
         """Return a cache of the last `sliding_window` positions and the ids of the last block."""
         block_size = self.params.block_size
-        return KVCache((self.params.sliding_window or block_size) - 1, block_size - 1)
+        return KVCache(attention_window(self.params) - 1, block_size - 1)
 
     def make_decoder(self) -> Decoder:
         """Return a decoder that processes one token with few operations."""
@@ -138,7 +140,7 @@ class Block(nn.Module):
         super().__init__()
         width = params.n_embd
         self.n_head, self.dropout = params.n_head, params.dropout
-        self.window = params.sliding_window or params.block_size
+        self.window = attention_window(params)
         self.qkv = uniform_init(3, width, width)
         self.attention_out = zeros_init(width, width)
         self.mlp_up = uniform_init(4 * width, width)
@@ -161,6 +163,11 @@ class Block(nn.Module):
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)
+
+
+def attention_window(params: ModelParams) -> int:
+    """Return the number of positions that a position attends to, itself included."""
+    return min(params.sliding_window or params.block_size, params.block_size)
 
 
 def norm(x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from stages.models.base import LanguageModel
 from stages.models.kv_cache import KVCache
-from stages.models.layers import Embeddings, MultiHeadAttention
+from stages.models.lecture_layers import Embeddings, MultiHeadAttention
 from stages.models.params import ModelParams
 
 

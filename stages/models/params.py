@@ -1,7 +1,6 @@
 """Section `model`: the kind and size of the model; also stored beside the weights."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -23,13 +22,6 @@ class ModelParams(Section):
     ngram_order: int = Field(default=7, ge=2, le=16)
     cross_fit_folds: int = Field(default=10, ge=2, le=1000)
     cache_lm: bool = True
-
-    replaced_keys: ClassVar[Mapping[str, str]] = {
-        "window": "is now model.sliding_window; rename it",
-        "order": "is now model.ngram_order; rename it",
-        "folds": "is now model.cross_fit_folds; rename it",
-        "recent": "is now model.cache_lm; rename it",
-    }
 
     @field_validator("kind")
     @classmethod

@@ -30,6 +30,8 @@ from stages.tokenizers.char import CharTokenizer
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import TRAIN, VAL, load_tokens
 
+SHOWN_SECTIONS = ("download", "tokenize", "train", "evaluate", "sample", "report")  # as in dvc.yaml
+
 
 @click.command(name="report", cls=StageCommand)
 @params_option
@@ -69,17 +71,19 @@ def command(
     start_log("report")
     params = read_section(params_path, "report", ReportParams)
     tokenizer = load_tokenizer(model_folder / "tokenizer.json")
-    train_ids, _ = load_tokens(tokens_folder, tokenizer)
+    train_ids, val_ids = load_tokens(tokens_folder, tokenizer)
     metrics = read_json(metrics_path)
     if "val_loss" not in metrics:
         raise TextError(f"{metrics_path} has no val_loss; `dvc repro -f evaluate` writes it again")
     model_config = read_json(model_folder / "config.json")
-    all_params = {name: dict(section) for name, section in YAML(typ="safe").load(params_path).items()}
+    document = YAML(typ="safe").load(params_path)
+    shown_params = {name: dict(document.get(name) or {}) for name in SHOWN_SECTIONS}
     samples = split_samples(read_text(samples_path, "`dvc repro sample` writes it"))
     files = {"weights": model_folder / "model.safetensors"} | {name: tokens_folder / name for name in (TRAIN, VAL)}
     data = ReportData(
         provenance=read_json(provenance_path),
-        params=all_params | {"model": model_config["model"]},  # the trained model, even if params.yaml has changed
+        params=shown_params | {"model": model_config["model"]},  # the trained model, even if params.yaml has changed
+        val_share=len(val_ids) / (len(train_ids) + len(val_ids)),
         metrics=metrics,
         curve=read_tsv(curve_path),
         by_position=read_tsv(by_position_path),

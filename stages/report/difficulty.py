@@ -26,7 +26,7 @@ def bits_by_token(ids: Ids, bits: Bits, tokenizer: Tokenizer) -> pd.DataFrame:
 def bits_by_context(ids: Ids, bits: Bits, tokenizer: Tokenizer) -> pd.DataFrame:
     """Return the same for the CONTEXT_LENGTH tokens before the predicted one."""
     if len(ids) <= CONTEXT_LENGTH:
-        return _mean_bits(ids[:0], bits[:0], str, "after")
+        return _mean_bits(ids[:0], bits[:0], str, "context")
     vocab_size = len(tokenizer)  # below 2^21, so that three ids fit 63 bits
     keys = np.zeros(len(ids) - CONTEXT_LENGTH, np.int64)
     for back in range(CONTEXT_LENGTH):
@@ -36,7 +36,7 @@ def bits_by_context(ids: Ids, bits: Bits, tokenizer: Tokenizer) -> pd.DataFrame:
         context = [key // vocab_size ** (CONTEXT_LENGTH - 1 - index) % vocab_size for index in range(CONTEXT_LENGTH)]
         return visible(tokenizer.decode(context))
 
-    return _mean_bits(keys, bits[CONTEXT_LENGTH:], name, "after")
+    return _mean_bits(keys, bits[CONTEXT_LENGTH:], name, "context")
 
 
 def hardest_and_easiest(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

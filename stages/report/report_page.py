@@ -25,7 +25,8 @@ class ReportData:
 
     Attributes:
         provenance: corpus.json.
-        params: params.yaml by section, with the architecture of the trained model.
+        params: sections of params.yaml, and the architecture of the trained model.
+        val_share: share of the tokens that are validation text.
         metrics: metrics.json.
         curve: learning curve.
         by_position: loss at each position of a window.
@@ -41,6 +42,7 @@ class ReportData:
 
     provenance: dict[str, Any]
     params: dict[str, dict[str, Any]]
+    val_share: float
     metrics: dict[str, float | int]
     curve: pd.DataFrame
     by_position: pd.DataFrame

@@ -61,7 +61,7 @@ def command(
 ) -> None:
     """Generate text: on the terminal, as it is generated, or to the file given by --output.
 
-    Options override `sample:` in params.yaml. Without a params.yaml the defaults apply.
+    Options override `sample:` in params.yaml. Without a params.yaml, the defaults apply, with one sample.
 
     Example: folio sample --prompt "ROMEO:" --max-new-tokens 300 --stop "JULIET:"
     """

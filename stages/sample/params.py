@@ -1,7 +1,6 @@
 """Section `sample`: the prompt, the number and length of samples, and how tokens are sampled."""
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -20,8 +19,3 @@ class SampleParams(Section):
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default=[])
     seed: int = Field(default=1337, ge=0, lt=2**63)
-
-    replaced_keys: ClassVar[Mapping[str, str]] = {
-        "count": "is now sample.num_samples; rename it",
-        "length": "is now sample.max_new_tokens; rename it",
-    }

@@ -1,7 +1,6 @@
 """Section `tokenize`: the kind of token and the training/validation split."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -16,8 +15,3 @@ class TokenizeParams(Section):
     min_count: int = Field(default=0, ge=0)
     tokenizer: str | None = None
     val_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
-
-    replaced_keys: ClassVar[Mapping[str, str]] = {
-        "vocabulary_size": "is now tokenize.vocab_size; rename it",
-        "vocabulary": "is now tokenize.tokenizer; rename it",
-    }

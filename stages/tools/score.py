@@ -16,7 +16,7 @@ from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, model_option, output_file_option
 from stages.core.text_files import read_text
-from stages.generation.prompts import replace_unknown, unknown_option
+from stages.generation.prompts import unknown_option
 from stages.generation.text_model import TextModel
 from stages.models.model_folder import load_model
 from stages.tokenizers.base import Tokenizer
@@ -26,7 +26,9 @@ from stages.tokenizers.base import Tokenizer
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @model_option
 @output_file_option("--table", "table_path", None, "The file for a table of tokens: position, text, bits, probability.")
-@click.option("--device", default="cpu", show_default=True, help="The device to compute on: cpu, cuda or mps.")
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda", "mps"]), default="cpu", show_default=True, help="The device."
+)
 @unknown_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as a line of JSON.")
 def command(
@@ -46,7 +48,7 @@ def command(
     start_log("score")
     text_model = TextModel(load_model(model_folder), torch.device(device))
     text = sys.stdin.read() if str(file) == "-" else read_text(file)
-    ids, bits = text_model.token_bits(replace_unknown(text, text_model.tokenizer, unknown))
+    ids, bits = text_model.token_bits(text, unknown)
     characters, size = (int(lengths[ids[1:]].sum()) for lengths in text_model.tokenizer.token_lengths())
     total = float(bits.sum())
     results = {

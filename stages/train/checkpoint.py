@@ -1,6 +1,6 @@
 """Training checkpoints: what is saved, when, and which runs may resume from it.
 
-Each training has a folder in .scratch/, named by a fingerprint of everything that determines its bits. The folder
+Each training run has a folder in .scratch/, named by a fingerprint of everything that determines its bits. The folder
 contains `step-N.safetensors` and `latest.json`, which names that file and its sha256 and is replaced last, so the
 previous checkpoint remains until the new one is complete. The folder is outside DVC's outputs, which DVC deletes before
 a stage runs.
@@ -39,10 +39,10 @@ CODE_FOLDERS = ("stages.core.", "stages.tokenizers.", "stages.models.", "stages.
 
 
 class TrainingCheckpoint:
-    """The checkpoint of one training.
+    """The checkpoint of one training run.
 
     Args:
-        fingerprint: everything that determines the bits of the training, by name.
+        fingerprint: everything that determines the result bit for bit, by name.
         runtime: how often to save.
         root: the project folder; queued experiments run in a copy, but use the real one (DVC_ROOT).
     """
@@ -90,7 +90,7 @@ class TrainingCheckpoint:
         every_steps, every_seconds = self.runtime.checkpoint_every_steps, self.runtime.checkpoint_every_seconds
         elapsed = time.monotonic() - self._saved_at
         is_due = trainer.step % every_steps == 0 if every_steps else elapsed >= every_seconds
-        is_due, stops = trainer.group.any(is_due, stop_signal is not None)
+        is_due, stops = trainer.group.any_process(is_due, stop_signal is not None)
         if is_due or stops:
             self.save(trainer)
             self._saved_at = time.monotonic()
@@ -142,7 +142,7 @@ class TrainingCheckpoint:
         return True
 
     def _log_other_checkpoints(self) -> None:
-        """Log which parts of the fingerprint differ in the checkpoints of other trainings."""
+        """Log which parts of the fingerprint differ in the checkpoints of other runs."""
         for path in sorted(self.folder.parent.glob("*/fingerprint.json")):
             if path.parent == self.folder or not (path.parent / "latest.json").exists():
                 continue
@@ -154,13 +154,13 @@ class TrainingCheckpoint:
             differences = ", ".join(
                 f"{name} ({other.get(name)} there, {self.fingerprint[name]} here)" for name in names
             )
-            log.info("the checkpoint in %s belongs to another training: %s", path.parent, differences)
+            log.info("the checkpoint in %s belongs to another run: %s", path.parent, differences)
 
 
 def training_fingerprint(
     model: ModelParams, params: TrainParams, tokens_folder: Path, environment: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return everything that determines the bits of a training, by name."""
+    """Return everything that determines the result of a training run, bit for bit, by name."""
     fingerprint: dict[str, Any] = {f"model.{name}": value for name, value in model.model_dump().items()}
     fingerprint |= {f"train.{name}": value for name, value in params.model_dump().items()}
     if params.init_from:

@@ -30,7 +30,7 @@ from stages.train.distributed import ProcessGroup, launch_processes
 from stages.train.params import RuntimeParams, TrainParams
 from stages.train.setup import create_trainer
 from stages.train.signals import catch_stop_signals
-from stages.train.tracking import ParamValue, TrackerFactory, Trackers, load_tracker, track
+from stages.train.tracking import TrackerFactory, Trackers, load_tracker, track
 from stages.train.trainer import COLUMNS, CurvePoint, Trainer
 
 SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 100, 0.8
@@ -44,7 +44,7 @@ SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 100, 0.8
 def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_path: Path) -> None:
     """Train the model that `model:` and `train:` in params.yaml describe.
 
-    A training that was stopped resumes from its last checkpoint.
+    A training run that was stopped resumes from its last checkpoint.
 
     Example: folio train --tokens data/tokens --model models --curve reports/train.tsv
     """
@@ -66,6 +66,7 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
         ProcessGroup(count=params.processes).check_batch(params)
         options = {"params": params_path, "tokens": tokens_folder, "model": model_folder, "curve": curve_path}
         arguments = [word for name, path in options.items() for word in (f"--{name}", str(path))]
+        arguments += {logging.WARNING: ["--quiet"], logging.DEBUG: ["--verbose"]}.get(level["now"], [])
         launch_processes(params.processes, "stages.train", arguments)
         return
     group.check_batch(params)
@@ -163,7 +164,7 @@ def log_sample(trainer: Trainer, tokenizer: Tokenizer) -> None:
     log.info("sample at step %d: %r", trainer.step, tokenizer.decode(ids[0].cpu()))
 
 
-def flat_params(model: ModelParams, params: TrainParams) -> Mapping[str, ParamValue]:
+def flat_params(model: ModelParams, params: TrainParams) -> Mapping[str, object]:
     """Return the parameters of a run by "section.key"."""
     sections: dict[str, dict[str, Any]] = {"model": model.model_dump(), "train": params.model_dump()}
     return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}

@@ -85,7 +85,7 @@ class ProcessGroup:
             find_unused_parameters=True,
         )
 
-    def any(self, *flags: bool) -> list[bool]:
+    def any_process(self, *flags: bool) -> list[bool]:
         """Return, for each flag, whether it is set in any process."""
         if self.count == 1:
             return list(flags)

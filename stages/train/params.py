@@ -1,7 +1,6 @@
 """Sections `train` and `runtime`: how the model is trained, and how the training is logged and saved."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -32,19 +31,6 @@ class TrainParams(Section):
     keep: Literal["last", "best"] = "last"
     init_from: str | None = None
     processes: int = Field(default=1, ge=1, le=1024)
-
-    replaced_keys: ClassVar[Mapping[str, str]] = {
-        "accumulate": "is now train.grad_accum_steps; rename it",
-        "decay_fraction": "is now train.lr_decay_fraction; rename it",
-        "clip_norm": "is now train.grad_clip; rename it",
-        "average": "is now train.ema_decay; rename it",
-        "log_every": "is now runtime.log_every; move it",
-        "checkpoint_every": "is now runtime.checkpoint_every_seconds; move it",
-        "checkpoint_steps": "is now runtime.checkpoint_every_steps; move it",
-        "sample_every": "is now runtime.sample_every; move it",
-        "track": "is now runtime.trackers; move it",
-        "shard": "was removed, with the sharding of models among processes; delete it",
-    }
 
 
 class RuntimeParams(Section):

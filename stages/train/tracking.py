@@ -13,8 +13,6 @@ from typing import Protocol
 from stages.core.errors import ParameterError
 from stages.core.logs import log
 
-ParamValue = str | int | float | bool | None | list[str]
-
 
 class Tracker(Protocol):
     """A run in a tracking service."""
@@ -27,18 +25,18 @@ class Tracker(Protocol):
 
 
 # Starts a run with a name and parameters.
-TrackerFactory = Callable[[str, Mapping[str, ParamValue]], Tracker]
+TrackerFactory = Callable[[str, Mapping[str, object]], Tracker]
 
 
 class Trackers:
-    """Several trackers; one that fails is removed with a warning, so that it cannot stop a training.
+    """Several trackers; one that fails is removed with a warning, so that it cannot stop a training run.
 
     Args:
         factories: the trackers to start, by name.
         params: parameters of the run.
     """
 
-    def __init__(self, factories: Mapping[str, TrackerFactory], params: Mapping[str, ParamValue]) -> None:
+    def __init__(self, factories: Mapping[str, TrackerFactory], params: Mapping[str, object]) -> None:
         self.active: dict[str, Tracker] = {}
         run_name = f"{os.environ.get('DVC_EXP_NAME') or 'folio'} {time.strftime('%Y-%m-%d %H.%M.%S')}"
         for name, factory in factories.items():
@@ -69,8 +67,8 @@ class Trackers:
 
 
 @contextmanager
-def track(factories: Mapping[str, TrackerFactory], params: Mapping[str, ParamValue]) -> Iterator[Trackers]:
-    """Track a training until it completes, stops or fails."""
+def track(factories: Mapping[str, TrackerFactory], params: Mapping[str, object]) -> Iterator[Trackers]:
+    """Track a training run until it completes, stops or fails."""
     trackers = Trackers(factories, params)
     succeeded = False
     try:

@@ -82,7 +82,7 @@ class Trainer:
         self.ema = self._make_ema() if params.ema_decay else None
         self.best_weights: list[Tensor] = []  # of the point with the lowest val_loss, if train.keep is `best`
         self.step = 0
-        self.seconds = 0.0  # time of all steps, including those before a restart
+        self.seconds = 0.0  # time of all steps, also before a restart; only measured with train.max_seconds
         self.losses: list[Tensor] = []  # since the last point; kept on the device to avoid waiting for it
         self.first_nonfinite_step = torch.zeros((), dtype=torch.int64, device=val_windows.inputs.device)
         self.curve: list[CurvePoint] = []
@@ -225,7 +225,7 @@ class Trainer:
         """Return an exponential moving average of the trainable weights."""
 
         def update(averages: Any, weights: Any, _count: object) -> None:  # noqa: ANN401 - sequences of tensors
-            # A young average follows the weights closely, to forget the random initialization.
+            # The decay increases from step to step, so that the average forgets the random initialization.
             rate = max(1 - self.params.ema_decay, 1 / (1 + self.step / 10))
             torch._foreach_lerp_(averages, weights, rate)
 

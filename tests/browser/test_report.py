@@ -31,9 +31,9 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(params=["light", "dark"])
 def page(browser: Any, reported: Path, request: pytest.FixtureRequest) -> Iterator[Any]:  # noqa: F811
     opened = browser.new_page(color_scheme=request.param)
-    opened.said, opened.asked = [], []
-    opened.on("console", lambda message: opened.said.append(message.text))
-    opened.on("pageerror", lambda error: opened.said.append(str(error)))
+    opened.output, opened.asked = [], []
+    opened.on("console", lambda message: opened.output.append(message.text))
+    opened.on("pageerror", lambda error: opened.output.append(str(error)))
     opened.on("request", lambda asked: opened.asked.append(asked.url))
     opened.goto((reported / "reports/report.html").as_uri())
     yield opened
@@ -42,7 +42,7 @@ def page(browser: Any, reported: Path, request: pytest.FixtureRequest) -> Iterat
 
 def test_it_asks_for_nothing_and_complains_of_nothing(page: Any):
     page.wait_for_timeout(200)
-    assert not page.said
+    assert not page.output
     assert len(page.asked) == 1
 
 
@@ -63,14 +63,14 @@ def test_the_keyboard_reaches_the_coloured_text(page: Any):
         if page.evaluate("document.activeElement.id") == "highlighted-text":
             break
     assert page.evaluate("document.activeElement.id") == "highlighted-text"
-    said = [page.inner_text("#about")]
+    output = [page.inner_text("#about")]
     for key in ("ArrowRight", "End", "Home"):
         page.keyboard.press(key)
-        said.append(page.inner_text("#about"))
-    assert said[0] == said[3]
-    assert len(set(said[:3])) == 3
-    assert "Most likely:" in said[0]
-    assert said[0].count("%") == 6
+        output.append(page.inner_text("#about"))
+    assert output[0] == output[3]
+    assert len(set(output[:3])) == 3
+    assert "Most likely:" in output[0]
+    assert output[0].count("%") == 6
 
 
 def test_pointing_at_a_character_says_the_same(page: Any):
@@ -87,7 +87,7 @@ def test_no_serious_accessibility_fault(page: Any):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     found = axe.Axe().run(page).response["violations"]
     assert not [
-        (each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")
+        (item["id"], item["nodes"][0]["html"][:200]) for item in found if item["impact"] in ("serious", "critical")
     ]
 
 
@@ -105,4 +105,4 @@ def test_the_comparison_is_accessible_too(browser: Any, tmp_path: Path):
     opened.goto((tmp_path / "compare.html").as_uri())
     assert opened.inner_text("h1") == "5 runs compared"
     found = axe.Axe().run(opened).response["violations"]
-    assert not [each["id"] for each in found if each["impact"] in ("serious", "critical")]
+    assert not [item["id"] for item in found if item["impact"] in ("serious", "critical")]

@@ -10,7 +10,7 @@ without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is her
 
 
 @without_cuda
-def test_a_missing_device_is_refused_with_torch_s_reason():
+def test_a_missing_device_is_refused_with_torchs_reason():
     with pytest.raises(ParameterError, match=r"compute.device is 'cuda'.*(not compiled with CUDA|NVIDIA driver)"):
         prepare_device(AUTO.model_copy(update={"device": "cuda"}))
     assert "\n" not in why_no_cuda()

@@ -75,7 +75,7 @@ class Project:
         YAML().dump(document, path)
 
     def model(self) -> str:
-        """Give the sum of the finished weights."""
+        """Return the sum of the finished weights."""
         return hashlib.sha256((self.folder / "models/model.safetensors").read_bytes()).hexdigest()
 
     def copy(self, folder: Path) -> "Project":
@@ -108,7 +108,7 @@ def image(engine: None) -> str:
 
 @pytest.fixture(scope="session")
 def fresh(image: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Give a clone of what is here with a small text and model, committed, that belongs to USER; not to be changed."""
+    """Return a committed clone with a small text and model that belongs to USER; not to be changed."""
     project = Project(tmp_path_factory.mktemp("docker") / "fresh")
     copy_work_tree(project.folder)
     project.set(**SMALL)
@@ -125,7 +125,7 @@ def fresh(image: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Give that clone after an uninterrupted run; not to be changed."""
+    """Return that clone after an uninterrupted run; not to be changed."""
     project = fresh.copy(tmp_path_factory.mktemp("finished") / "project")
     done = project.run()
     assert done.returncode == 0, done.stdout

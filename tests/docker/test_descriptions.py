@@ -43,7 +43,7 @@ def test_compose_understands_its_file():
 def test_kubernetes_understands_the_job():
     validator = pytest.importorskip("kubernetes_validate")
     documents = list(YAML(typ="safe").load_all(ROOT / "docker/kubernetes/job.yaml"))
-    assert [each["kind"] for each in documents] == ["PersistentVolumeClaim", "Job"]
+    assert [item["kind"] for item in documents] == ["PersistentVolumeClaim", "Job"]
     for document in documents:
         validator.validate(document, "1.31", strict=True)
     documents[1]["spec"]["template"]["spec"]["containers"][0]["resourcs"] = {}

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """Give a container's name; the container is removed."""
+    """Return a container's name; the container is removed."""
     yield "folio-under-test"
     docker("rm", "-f", "folio-under-test")
 
@@ -39,7 +39,7 @@ def test_a_mounted_work_tree_is_done_once_and_belongs_to_the_caller(finished: Pr
     assert "Running stage" not in again.stdout
 
 
-def test_comparing_works_inside_also_for_another_owner_s_repository(finished: Project, tmp_path: Path):
+def test_comparing_works_inside_also_for_another_owners_repository(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "project")
     project.set(train={"max_steps": 60}, sample={"temperature": 0.5})
     assert project.run(user=0).returncode == 0

@@ -1,4 +1,4 @@
-"""The download command: which text lands in data/raw, what corpus.json says of it, and what stays when it fails."""
+"""The download command: the text in data/raw, the content of corpus.json, and what remains after a failure."""
 
 import errno
 import hashlib
@@ -90,9 +90,9 @@ def test_python_docs_needs_no_network_and_joins_the_topics_by_blank_lines(downlo
     assert text.startswith(topics[first] + "\n\n")
     assert text.endswith("\n\n" + topics[last])
     assert len(text) == sum(map(len, topics.values())) + 2 * (len(topics) - 1)
-    said = provenance()
-    assert (said["name"], said["source"], said["requested"]) == ("python-docs", "built-in", "python-docs")
-    assert "warning" not in said
+    output = provenance()
+    assert (output["name"], output["source"], output["requested"]) == ("python-docs", "built-in", "python-docs")
+    assert "warning" not in output
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_own_texts_are_joined_by_blank_lines(download: Download, texts: dict[str
         put(Path("data/own", name), text)
     succeeded(download(corpus="own", licence="mine"))
     assert CORPUS.read_bytes().decode() == joined
-    said = provenance()
-    assert (said["name"], said["source"], said["licence"], said["requested"]) == ("own", "own", "mine", "own")
+    output = provenance()
+    assert (output["name"], output["source"], output["licence"], output["requested"]) == ("own", "own", "mine", "own")
 
 
 @pytest.mark.parametrize(
@@ -167,10 +167,10 @@ def test_an_address_that_cannot_be_reached_is_named(download: Download):
 
 
 def test_a_substitute_says_loudly_that_it_is_one(download: Download):
-    said = succeeded(download(when_unreachable="python-docs"))
-    assert "USING ANOTHER TEXT: python-docs" in said
-    assert "instead of tinyshakespeare" in said
-    assert "dvc repro -f download && dvc repro" in said
+    output = succeeded(download(when_unreachable="python-docs"))
+    assert "USING ANOTHER TEXT: python-docs" in output
+    assert "instead of tinyshakespeare" in output
+    assert "dvc repro -f download && dvc repro" in output
     told = provenance()
     assert (told["name"], told["source"], told["requested"]) == ("python-docs", "built-in", "tinyshakespeare")
     assert "tinyshakespeare could not be fetched" in str(told["warning"])

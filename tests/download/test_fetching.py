@@ -56,7 +56,7 @@ def sends(body: bytes = TEXT, status: int = 200, **headers: str) -> Answer:
     """Answer with `body`; a header given as Content_Length replaces the true one."""
 
     def answer(_: Server, handler: BaseHTTPRequestHandler) -> None:
-        named = {"Content-Length": str(len(body))} | {name.replace("_", "-"): it for name, it in headers.items()}
+        named = {"Content-Length": str(len(body))} | {name.replace("_", "-"): value for name, value in headers.items()}
         handler.send_response(status)
         for name, value in named.items():
             handler.send_header(name, value)
@@ -105,7 +105,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """Give the address of a socket that takes a connection and never looks at it."""
+    """Return the address of a socket that takes a connection and never looks at it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 

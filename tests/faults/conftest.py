@@ -64,10 +64,10 @@ class Project:
         )
 
     def run(self, stage: str = "train", *words: str) -> tuple[int, str]:
-        """Run a stage to its end; give its exit code and standard error."""
+        """Run a stage to its end; return its exit code and standard error."""
         process = self.start(stage, *words)
-        _, said = process.communicate(timeout=100)
-        return process.returncode, said
+        _, output = process.communicate(timeout=100)
+        return process.returncode, output
 
     def wait_for_state(self, steps: int = 1) -> None:
         """Wait until a running trainer has saved a state of at least so many steps."""
@@ -80,7 +80,7 @@ class Project:
         raise TimeoutError
 
     def outputs(self) -> dict[str, str]:
-        """Give the sha256 of every file of the model, and of the curve."""
+        """Return the sha256 of every file of the model, and of the curve."""
         paths = [*sorted((self.folder / "models").glob("*")), self.folder / "reports/train.tsv"]
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
@@ -91,7 +91,7 @@ class Project:
 
 
 def end(process: subprocess.Popen[str]) -> str:
-    """Kill the process and all that it started; give what it said."""
+    """Kill the process and all that it started; return its output."""
     os.killpg(process.pid, signal.SIGKILL)
     return process.communicate(timeout=30)[1]
 

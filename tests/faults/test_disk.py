@@ -49,10 +49,10 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(make_project, stage, li
     before = {
         path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file() and "logs" not in path.parts
     }
-    code, said = run_with_file_limit(project, stage, limit)
-    assert code == 1, said
-    assert "Traceback" not in said
-    assert "File too large" in said.splitlines()[-1]
+    code, output = run_with_file_limit(project, stage, limit)
+    assert code == 1, output
+    assert "Traceback" not in output
+    assert "File too large" in output.splitlines()[-1]
     after = {path for path in project.folder.rglob("*") if path.is_file() and "logs" not in path.parts}
     assert not [path for path in after if path.name.startswith(".")]
     assert all(path.read_bytes() == content for path, content in before.items())
@@ -74,18 +74,18 @@ def small_disk(make_project) -> Iterator[Project]:
 
 def test_a_small_disk_that_is_full_is_one_line_and_leaves_no_half_model(small_disk):
     (small_disk.folder / "models/other").write_bytes(b"x" * 60_000)
-    code, said = small_disk.run()
-    assert (code, said.splitlines()[-1].startswith("Error: No space left on device")) == (1, True), said
+    code, output = small_disk.run()
+    assert (code, output.splitlines()[-1].startswith("Error: No space left on device")) == (1, True), output
     assert [path.name for path in (small_disk.folder / "models").iterdir()] == ["other"]
     (small_disk.folder / "models/other").unlink()
-    code, said = small_disk.run()  # the state was kept: what was learned is not learned again
-    assert (code, "resumed at step" in said) == (0, True)
+    code, output = small_disk.run()  # the state was kept: what was learned is not learned again
+    assert (code, "resumed at step" in output) == (0, True)
 
 
 def test_a_folder_that_may_not_be_written_is_one_line(small_disk):
     subprocess.run(["mount", "-o", "remount,ro", small_disk.folder / "models"], check=True)
-    code, said = small_disk.run()
-    assert (code, said.splitlines()[-1].startswith("Error: Read-only file system")) == (1, True), said
+    code, output = small_disk.run()
+    assert (code, output.splitlines()[-1].startswith("Error: Read-only file system")) == (1, True), output
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_state(make_project):
@@ -94,8 +94,8 @@ def test_a_loss_that_is_no_number_keeps_the_last_state(make_project):
         train={"optimizer": "adamw", "lr": 1e37, "warmup_steps": 0},
         runtime={"checkpoint_every_steps": 1},
     )
-    code, said = project.run()
+    code, output = project.run()
     assert code == 1
-    assert "at step " in said
-    assert "Try a smaller train.lr" in said
+    assert "at step " in output
+    assert "Try a smaller train.lr" in output
     assert not (project.folder / "models").exists()

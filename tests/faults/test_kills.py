@@ -16,7 +16,7 @@ KILLS = int(os.environ.get("FOLIO_KILLS", "4"))
 
 
 def interrupted_in_saving(folder) -> bool:
-    """Say whether a kill left a temporary file: it came while a state was being written."""
+    """Return whether a kill left a temporary file: it came while a state was being written."""
     return any(folder.glob(".scratch/*/.*"))
 
 
@@ -47,8 +47,8 @@ def test_killed_at_random_moments_ends_at_the_same_bits(make_project, kind):
             time.sleep(draw.uniform(1.0, 2.5))
             end(second)
         project.clean()
-        code, said = project.run()
-        assert code == 0, said
+        code, output = project.run()
+        assert code == 0, output
         assert project.outputs() == whole
     print(f"{kind}: {kills} kills, {in_saving} while saving, nothing lost")
 
@@ -58,7 +58,7 @@ def test_going_on_says_so_and_success_leaves_nothing(make_project):
     process = project.start()
     project.wait_for_state(30)
     end(process)
-    code, said = project.run()
+    code, output = project.run()
     assert code == 0
-    assert "resumed at step " in said
+    assert "resumed at step " in output
     assert not list(project.folder.glob(".scratch/*"))

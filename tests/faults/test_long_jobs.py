@@ -46,24 +46,24 @@ def test_a_finished_model_is_gone_on_with_and_another_vocabulary_is_refused(make
     before = np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)
     shutil.copytree(project.folder / "models", project.folder / "first")
     project.set(model=model, train={"init_from": "first", "max_steps": 50, "lr": 0.001}, runtime={"sample_every": 20})
-    code, said = project.run()
-    assert code == 0, said
-    assert said.count("sample at step") == 2
+    code, output = project.run()
+    assert code == 0, output
+    assert output.count("sample at step") == 2
     assert np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)[3] < before[0, 3]
 
     (project.folder / "data/raw/corpus.txt").write_text("the king and the queen " * 300)
     assert project.run("tokenize")[0] == 0
-    code, said = project.run()
+    code, output = project.run()
     assert code == 2
-    assert "another vocabulary" in said
+    assert "another vocabulary" in output
     vocabulary: dict[str, object] = {"tokenizer": "first/tokenizer.json"}
     project.set(model=model, train={"init_from": "first", "max_steps": 20}, tokenize=vocabulary)
     assert project.run("tokenize")[0] == 0
     assert project.run()[0] == 0
     (project.folder / "data/raw/corpus.txt").write_text("the king and the queen? " * 300)
-    code, said = project.run("tokenize")
+    code, output = project.run("tokenize")
     assert code == 2
-    assert "unknown character '?'" in said
+    assert "unknown character '?'" in output
 
 
 def test_other_sizes_are_refused(make_project: Callable[..., Project]):
@@ -71,6 +71,6 @@ def test_other_sizes_are_refused(make_project: Callable[..., Project]):
     assert project.run()[0] == 0
     shutil.copytree(project.folder / "models", project.folder / "first")
     project.set(model={"n_embd": 32}, train={"init_from": "first"})
-    code, said = project.run()
+    code, output = project.run()
     assert code == 2
-    assert "a model of another size" in said
+    assert "a model of another size" in output

@@ -51,9 +51,9 @@ def test_two_and_four_processes_give_the_curve_of_one(make_project: Callable[...
     for processes in (1, 2, 4):
         project.set(compute=EXACT, model=KIND, train=TRAIN | {"processes": processes})
         project.clean()
-        code, said = project.run()
-        assert code == 0, said
-        assert said.count("wrote the model") == 1
+        code, output = project.run()
+        assert code == 0, output
+        assert output.count("wrote the model") == 1
         curves[processes] = curve(project)
         assert (
             json.loads((project.folder / "models/config.json").read_text())["training"]["environment"]["processes"]
@@ -72,9 +72,9 @@ def test_whole_batches_are_shared_out_where_windows_cannot_be(make_project: Call
     assert project.run()[0] == 0
     np.testing.assert_allclose(curve(project), alone, atol=1e-4)
     project.set(train={"batch_size": 1, "grad_accum_steps": 3, "processes": 2})
-    code, said = project.run()
+    code, output = project.run()
     assert code == 2
-    assert "2 processes cannot share either evenly" in said
+    assert "2 processes cannot share either evenly" in output
 
 
 def test_a_killed_worker_is_replaced_and_the_end_is_the_same(make_project: Callable[..., Project]):
@@ -86,9 +86,9 @@ def test_a_killed_worker_is_replaced_and_the_end_is_the_same(make_project: Calla
     process = project.start()
     project.wait_for_state(100)
     os.kill(max(workers(project)), signal.SIGKILL)
-    _, said = process.communicate(timeout=100)
-    assert process.returncode == 0, said
-    assert "resumed at step" in said
+    _, output = process.communicate(timeout=100)
+    assert process.returncode == 0, output
+    assert "resumed at step" in output
     assert project.outputs() == whole
 
 
@@ -100,8 +100,8 @@ def test_averaging_clipping_and_the_best_weights_work_in_processes(make_project:
     for processes in (2, 3):
         project.set(compute=EXACT, model=KIND, train=train | {"processes": processes}, runtime=RUNTIME)
         project.clean()
-        code, said = project.run()
-        assert code == 0, said
+        code, output = project.run()
+        assert code == 0, output
         np.testing.assert_allclose(curve(project), alone, atol=1e-4)
 
 
@@ -111,12 +111,12 @@ def test_a_stopped_run_of_two_goes_on(make_project: Callable[..., Project]):
     process = project.start()
     project.wait_for_state(50)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 143, said
+    _, output = process.communicate(timeout=60)
+    assert process.returncode == 143, output
     assert not workers(project)
-    code, said = project.run()
-    assert code == 0, said
-    step = re.search(r"resumed at step (\d+)", said)
+    code, output = project.run()
+    assert code == 0, output
+    step = re.search(r"resumed at step (\d+)", output)
     assert step
     assert int(step[1]) >= 50
 

@@ -26,13 +26,13 @@ def test_a_signal_saves_and_the_next_run_goes_on(make_project, number, whole_gro
     time.sleep(0.5)
     start = time.monotonic()
     (os.killpg if whole_group else os.kill)(process.pid, number)
-    _, said = process.communicate(timeout=20)
+    _, output = process.communicate(timeout=20)
     assert time.monotonic() - start < 5
-    assert process.returncode == 128 + number, said
-    assert "stopped by" in said
+    assert process.returncode == 128 + number, output
+    assert "stopped by" in output
     assert not (project.folder / "models").exists()
-    code, said = project.run()
-    assert (code, "resumed at step" in said) == (0, True)
+    code, output = project.run()
+    assert (code, "resumed at step" in output) == (0, True)
     assert project.outputs() == whole
 
 
@@ -41,8 +41,8 @@ def test_two_trainers_at_once_the_second_names_the_first(make_project):
     first = project.start()
     project.wait_for_state()
     start = time.monotonic()
-    code, said = project.run()
-    assert (code, f"process {first.pid} is already training this model" in said) == (1, True)
+    code, output = project.run()
+    assert (code, f"process {first.pid} is already training this model" in output) == (1, True)
     assert time.monotonic() - start < 3 + 4  # three seconds, and Python's and torch's own start
     end(first)
     second = project.start()  # the lock died with its holder
@@ -51,16 +51,16 @@ def test_two_trainers_at_once_the_second_names_the_first(make_project):
     end(second)
 
 
-def test_another_training_s_state_is_named_and_not_used(make_project):
+def test_another_trainings_state_is_named_and_not_used(make_project):
     project = make_project(model=KINDS["gpt"])
     process = project.start()
     project.wait_for_state(30)
     end(process)
     project.set(model=KINDS["gpt"], train={"lr": 0.01})
-    code, said = project.run()
+    code, output = project.run()
     assert code == 0
-    assert "resumed" not in said
-    assert "train.lr (0.02 there, 0.01 here)" in said
+    assert "resumed" not in output
+    assert "train.lr (0.02 there, 0.01 here)" in output
 
 
 def test_a_state_is_found_however_the_stage_was_started(make_project):
@@ -68,5 +68,5 @@ def test_a_state_is_found_however_the_stage_was_started(make_project):
     process = project.start()
     project.wait_for_state(30)
     end(process)
-    code, said = project.run("cli", "train")
-    assert (code, "resumed at step" in said) == (0, True), said
+    code, output = project.run("cli", "train")
+    assert (code, "resumed at step" in output) == (0, True), output

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from stages.models.base import LanguageModel, build_model
-from stages.models.layers import MultiHeadAttention
+from stages.models.lecture_layers import MultiHeadAttention
 from tests.conftest import model_params, randomize
 
 VOCAB_SIZE = 11
@@ -78,7 +78,7 @@ def test_a_block_is_its_formula():
     torch.testing.assert_close(model(IDS), model.head(model.norm(x)))
 
 
-def test_the_lecture_s_gpt_of_one_block_is_block():
+def test_the_lectures_gpt_of_one_block_is_block():
     one = randomize(new_model("block"))
     many = new_model("lecture_gpt", n_layer=1)
     many.load_state_dict({name.replace("block.", "blocks.0."): weight for name, weight in one.state_dict().items()})

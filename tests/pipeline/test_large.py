@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(300 + MEGABYTES)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with the text and a model without counts."""
+    """Return a folder with the text and a model without counts."""
     place = tmp_path_factory.mktemp("large")
     (place / "data/own").mkdir(parents=True)
     lines = make_text(240_000).splitlines(keepends=True)
@@ -52,7 +52,7 @@ sys.exit(code)
 
 
 def run(folder: Path, stage: str) -> int:
-    """Run a stage that may hold LIMIT bytes of data; give its largest resident memory, in MB."""
+    """Run a stage that may hold LIMIT bytes of data; return its largest resident memory, in MB."""
     done = subprocess.run(
         [sys.executable, "-c", WATCH, str(LIMIT), sys.executable, "-m", f"stages.{stage}"],
         cwd=folder,

@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(300)]  # a shared machin
 
 ROOT = Path(__file__).parents[2]
 OWN = Path("data/own/words.txt")
-CHANCE = Random(1337)
-TEXT = "".join("".join(CHANCE.choices("aeinorst    \n", k=6)) + " " for _ in range(800))
+RNG = Random(1337)
+TEXT = "".join("".join(RNG.choices("aeinorst    \n", k=6)) + " " for _ in range(800))
 SONG = "".join(f"{count} green bottles hanging on the wall\n" for count in range(99, 0, -1))  # hardly a rare n-gram
 SMALL: dict[str, object] = {
     "compute.device": "cpu",
@@ -72,7 +72,7 @@ class Project:
         )
 
     def run(self, *command: str, **environment: str) -> str:
-        """Run a command that must succeed; give what it says."""
+        """Run a command that must succeed; return its output."""
         done = self.attempt(*command, **environment)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
         return done.stdout
@@ -108,8 +108,8 @@ class Project:
         return Project(folder, self.environment)
 
 
-def surroundings(home: Path) -> dict[str, str]:
-    """Give an environment in which this Python's `dvc` and `python` run and no setting of the user's counts."""
+def clean_environment(home: Path) -> dict[str, str]:
+    """Return an environment in which this Python's `dvc` and `python` run and no setting of the user's counts."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_", "FOLIO_", "XDG_"))
     }
@@ -120,9 +120,9 @@ def surroundings(home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Make a clone of what is here, run it small, and commit; not to be changed."""
+    """Make a clone of what is here, run it small, and commit, which must not be changed."""
     base = tmp_path_factory.mktemp("pipeline")
-    project = Project(base / "finished", surroundings(base))
+    project = Project(base / "finished", clean_environment(base))
     copy_work_tree(project.folder)
     (project.folder / OWN).write_text(TEXT)
     project.set(SMALL)
@@ -137,13 +137,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def project(finished: Project, tmp_path: Path) -> Project:
-    """Copy the finished run, to be changed."""
+    """Copy the finished run, that may be changed."""
     return finished.copied_to(tmp_path / "project")
 
 
 @pytest.fixture(scope="module")
 def faster(finished: Project) -> Project:
-    """Copy the finished run and train it with another learning rate; not to be changed."""
+    """Copy the finished run and train it with another learning rate, which must not be changed."""
     project = finished.copied_to(finished.folder.with_name("faster"))
     project.set({"train.lr": 0.05})
     assert project.repro() == ["train", "evaluate", "sample", "report"]
@@ -236,9 +236,9 @@ def test_a_new_model_is_one_file_and_one_line(project: Project):
     assert "<h1>lstm on own</h1>" in project.read("reports/report.html")
     assert json.loads(project.read("models/config.json"))["training"]["environment"]["precision"] == "float32"
     tests = "tests/models/test_base.py", "tests/test_stages.py::test_every_model_trains_evaluates_and_samples"
-    said = project.run("python", "-m", "pytest", "-q", "-k", "lstm", *tests, PYTHONPATH=str(project.folder))
-    assert re.search(r"\d+ passed", said)
-    assert "failed" not in said
+    output = project.run("python", "-m", "pytest", "-q", "-k", "lstm", *tests, PYTHONPATH=str(project.folder))
+    assert re.search(r"\d+ passed", output)
+    assert "failed" not in output
 
 
 def test_a_changed_text_reruns_everything(project: Project):
@@ -284,7 +284,7 @@ def test_an_experiment_changes_a_parameter_from_the_command_line(project: Projec
 
 
 def test_queued_experiments_run_elsewhere_with_the_edited_text_and_the_mirror_of_the_project(project: Project):
-    know_a_text(project, TEXT + "and a few more\n")
+    register_corpus(project, TEXT + "and a few more\n")
     project.edit(OWN, lambda text: text.replace("a", "b"))
     project.run("dvc", "exp", "run", "--queue", "--name", "edited", "--set-param", "train.lr=0.01")
     known = ("download.corpus=tinyshakespeare", "download.when_unreachable=fail")
@@ -313,7 +313,7 @@ def test_another_machine_pulls_the_whole_run(project: Project, tmp_path: Path):
 
 def test_a_substitute_gives_way_to_the_real_text_and_never_comes_back(project: Project):
     real = project.stages_in_lock()
-    know_a_text(project, TEXT)
+    register_corpus(project, TEXT)
     project.set({"download.corpus": "tinyshakespeare", "download.when_unreachable": "python-docs"})
     assert "USING ANOTHER TEXT" in project.run("dvc", "repro", FOLIO_MIRROR="nowhere")
     assert "warning" in json.loads(project.read("data/raw/corpus.json"))
@@ -331,7 +331,7 @@ def test_a_substitute_gives_way_to_the_real_text_and_never_comes_back(project: P
     assert project.read("data/raw/corpus.txt") == TEXT
 
 
-def know_a_text(project: Project, text: str) -> None:
+def register_corpus(project: Project, text: str) -> None:
     """Make `text` the one that is known as tinyshakespeare: kept in texts/, and on a port where nothing listens."""
     sum_ = hashlib.sha256(text.encode()).hexdigest()
     known = f'replace(TINYSHAKESPEARE, url="http://127.0.0.1:1/input.txt", sha256="{sum_}")'
@@ -343,7 +343,7 @@ def know_a_text(project: Project, text: str) -> None:
 
 
 def experiments_of(project: Project) -> dict[str, Any]:
-    """Give what `dvc exp show` knows of every experiment on the last commit, by name."""
+    """Return what `dvc exp show` knows of every experiment on the last commit, by name."""
     (commit,) = (row for row in json.loads(project.run("dvc", "exp", "show", "--json")) if row["rev"] != "workspace")
     found = {entry["name"]: entry["revs"][0]["data"] for entry in commit["experiments"]}
     assert all(found.values()), commit
@@ -360,7 +360,7 @@ def md5(text: str) -> str:
 
 @pytest.fixture
 def bucket() -> Iterator[str]:
-    """Start a real S3 server on this machine, with a bucket; give its address."""
+    """Start a real S3 server on this machine, with a bucket; return its address."""
     moto = pytest.importorskip("moto.server")
     boto3 = pytest.importorskip("boto3")
     server = moto.ThreadedMotoServer(port=0, verbose=False)
@@ -380,12 +380,12 @@ def test_s3_carries_a_run_to_another_machine_and_its_run_cache(project: Project,
     project.environment |= {name.upper(): value for name, value in CREDENTIALS.items()}
     project.run("dvc", "remote", "add", "--default", "store", "s3://folio/runs")
     project.run("dvc", "remote", "modify", "store", "endpointurl", bucket)
-    carried_to_others(project, tmp_path)
+    push_and_pull(project, tmp_path)
 
 
 @pytest.fixture
 def ssh_store(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Start a real SSH server on this machine; give what a DVC remote needs to know of it."""
+    """Start a real SSH server on this machine; return what a DVC remote needs to know of it."""
     pytest.importorskip("dvc_ssh")
     daemon = shutil.which("sshd", path="/usr/sbin:/usr/bin") or pytest.skip("no sshd here: apt install openssh-server")
     keys = tmp_path / "keys"
@@ -417,11 +417,11 @@ def test_ssh_carries_a_run_to_another_machine_and_its_run_cache(
 ):
     project.run("dvc", "remote", "add", "--default", "store", ssh_store["url"])
     project.run("dvc", "remote", "modify", "store", "keyfile", ssh_store["keyfile"])
-    carried_to_others(project, tmp_path)
+    push_and_pull(project, tmp_path)
     assert list((tmp_path / "store/files/md5").iterdir())
 
 
-def carried_to_others(project: Project, tmp_path: Path) -> None:
+def push_and_pull(project: Project, tmp_path: Path) -> None:
     """Push to the remote; pull in a clone, and let another fetch what its pipeline needs."""
     project.run("git", "commit", "--quiet", "--all", "--message", "a remote")
     project.run("dvc", "push", "--run-cache")
@@ -432,8 +432,8 @@ def carried_to_others(project: Project, tmp_path: Path) -> None:
     # A third clone has nothing but the lock file: what it needs, and only that, comes from the store.
     project.run("git", "clone", "--quiet", str(project.folder), str(tmp_path / "third"))
     third = Project(tmp_path / "third", project.environment)
-    said = third.run("dvc", "repro", "--pull")
-    assert "Running stage 'train'" not in said
+    output = third.run("dvc", "repro", "--pull")
+    assert "Running stage 'train'" not in output
     assert contents(third.folder / "models") == contents(project.folder / "models")
 
 
@@ -458,7 +458,7 @@ def test_the_guide_to_your_own_text_works_as_it_stands(project: Project, tmp_pat
     texts.mkdir()
     (texts / "songs.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": SONG}).encode()))
     (texts / "notes.txt").write_text(TEXT)
-    said = project.run("bash", "-euo", "pipefail", "-c", guide.text, TEXTS=str(texts))
-    assert "val_loss" in said
+    output = project.run("bash", "-euo", "pipefail", "-c", guide.text, TEXTS=str(texts))
+    assert "val_loss" in output
     about = json.loads(project.read("data/raw/corpus.json"))
     assert (about["documents"], about["licence"]) == (3, "CC BY 4.0")  # and the text that was there

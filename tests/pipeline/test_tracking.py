@@ -16,7 +16,7 @@ KINDS = ["tensorboard", "mlflow", "wandb"]
 
 
 def train(folder: Path, **environment: str) -> str:
-    """Train in a process of its own; give what it said."""
+    """Train in a process of its own; return its output."""
     done = subprocess.run(
         [sys.executable, "-m", "stages.train"],
         cwd=folder,
@@ -31,7 +31,7 @@ def train(folder: Path, **environment: str) -> str:
 
 @pytest.fixture
 def curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
-    """Train with all three; give steps and validation losses."""
+    """Train with all three; return steps and validation losses."""
     for kind in KINDS:
         pytest.importorskip(kind)
     monkeypatch.chdir(tmp_path)
@@ -39,14 +39,14 @@ def curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, fl
     Path("data/raw/corpus.txt").write_text(make_text())
     set_params(runtime={"trackers": KINDS})
     run("tokenize")
-    said = train(
+    output = train(
         tmp_path,
         MLFLOW_TRACKING_URI=(tmp_path / "mlruns").as_uri(),
         MLFLOW_ALLOW_FILE_STORE="true",
         WANDB_MODE="offline",
         DVC_EXP_NAME="tracked",
     )
-    assert "failed" not in said
+    assert "failed" not in output
     lines = Path("reports/train.tsv").read_text().splitlines()[1:]
     return [(int(line.split("\t")[0]), float(line.split("\t")[3])) for line in lines]
 
@@ -57,7 +57,7 @@ def test_each_service_holds_the_curve(curve, tmp_path, monkeypatch):
     (events,) = (tmp_path / "logs/tensorboard").iterdir()
     assert events.name.startswith("tracked ")
     written = EventAccumulator(str(events)).Reload()
-    assert [(each.step, pytest.approx(each.value, rel=1e-5)) for each in written.Scalars("val_loss")] == curve
+    assert [(item.step, pytest.approx(item.value, rel=1e-5)) for item in written.Scalars("val_loss")] == curve
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     from mlflow import MlflowClient
@@ -68,7 +68,7 @@ def test_each_service_holds_the_curve(curve, tmp_path, monkeypatch):
     assert tracked.data.params["model.n_embd"] == "16"
     assert tracked.info.status == "FINISHED"
     history = client.get_metric_history(tracked.info.run_id, "val_loss")
-    assert [(each.step, pytest.approx(each.value, rel=1e-5)) for each in history] == curve
+    assert [(item.step, pytest.approx(item.value, rel=1e-5)) for item in history] == curve
 
     (kept,) = (tmp_path / "logs/wandb").glob("offline-run-*/run-*.wandb")
     assert kept.stat().st_size > 1000
@@ -76,7 +76,7 @@ def test_each_service_holds_the_curve(curve, tmp_path, monkeypatch):
 
 def test_a_service_that_is_down_does_not_stop_a_training(curve, tmp_path):
     set_params(runtime={"trackers": ["mlflow"]}, train={"max_steps": 10})
-    said = train(tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert "tracker mlflow failed (" in said
-    assert "training continues without it" in said
-    assert "wrote the model to models" in said
+    output = train(tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "tracker mlflow failed (" in output
+    assert "training continues without it" in output
+    assert "wrote the model to models" in output

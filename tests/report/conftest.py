@@ -42,7 +42,7 @@ def make_project(text: str, **sections: dict[str, object]) -> None:
 
 @pytest.fixture(scope="session")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the finished project; not to be changed."""
+    """Return the finished project; not to be changed."""
     folder = tmp_path_factory.mktemp("reported")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

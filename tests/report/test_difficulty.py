@@ -16,8 +16,8 @@ def test_the_hardest_tokens_come_first_and_rare_ones_are_left_out():
 def test_contexts_are_the_three_tokens_before():
     ids = TOKENIZER.encode("ab ab a").astype(np.int64)
     table = bits_by_context(np.concatenate((ids, ids)), np.arange(14.0), TOKENIZER)
-    assert set(table["after"]) == {"ab␣", "b␣a", "␣ab"}
-    assert dict(zip(table["after"], table["bits"], strict=True))["ab␣"] == np.mean([3, 6, 10, 13])
+    assert set(table["context"]) == {"ab␣", "b␣a", "␣ab"}
+    assert dict(zip(table["context"], table["bits"], strict=True))["ab␣"] == np.mean([3, 6, 10, 13])
     assert len(bits_by_context(ids[:2], np.zeros(2), TOKENIZER)) == 0
 
 

@@ -9,9 +9,11 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from stages.cli import folio
+from stages.report.command import SHOWN_SECTIONS
 from tests.conftest import make_text
 from tests.report.conftest import make_project, write_provenance
 from tests.small_project import run
+from tests.test_dvc_yaml import STAGES
 
 
 class Reader(HTMLParser):
@@ -153,3 +155,17 @@ def test_the_page_shows_the_window_sizes_that_were_used(inside: Path):
     assert "windows of 32 characters without context" in page
     assert "in windows that move by 16" in page
     assert "in windows of 8" in page
+
+
+def test_keys_left_at_their_defaults_are_no_problem(inside: Path):
+    document = Path("params.yaml").read_text()
+    Path("params.yaml").write_text("report: {}\nsample: {}\n")
+    run("report", "--page", "reports/other.html")
+    Path("params.yaml").write_text(document)
+    assert "<h1>gpt on own</h1>" in Path("reports/other.html").read_text()
+    Path("reports/other.html").unlink()
+
+
+def test_the_declared_sections_are_shown():
+    (declared,) = (stage["params"] for name, stage in STAGES.items() if name == "report")
+    assert tuple(declared) == SHOWN_SECTIONS

@@ -24,7 +24,7 @@ def test_odd_characters_survive_a_round_trip_through_the_file(tmp_path, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_the_lecture_s_vocabulary_order():
+def test_the_lectures_vocabulary_order():
     tokenizer = CharTokenizer.from_text("Bee3\n !")
     assert tokenizer.characters == ["\n", " ", "!", "3", "B", "e"]
     assert tokenizer.encode("Bee3").tolist() == [4, 5, 5, 3]

@@ -15,7 +15,7 @@ def test_orthogonalize_brings_singular_values_near_one():
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (32, 8), (8, 32)])
-def test_updates_equal_those_of_torch_s_muon(shape):
+def test_updates_equal_those_of_torchs_muon(shape):
     torch.manual_seed(1)
     ours, theirs = nn.Parameter(torch.randn(shape)), nn.Parameter(torch.zeros(shape))
     theirs.data.copy_(ours.data)

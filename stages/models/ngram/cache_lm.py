@@ -1,7 +1,6 @@
 """Cache language model: n-gram counts of the window itself (Kuhn & De Mori 1990), with contexts of several lengths.
 
-A play repeats its names and a manual its terms, which the counts of another text cannot know. For contexts of
-k = 2, 3, … tokens,
+It adapts to tokens that recur in the window but are rare in the training text. For contexts of k = 2, 3, … tokens,
 
     p_k(c) = (n_k(c) + s_k * p_{k-1}(c)) / (n_k + s_k)
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 MIN_CONTEXT = 2
-STRENGTHS = (30.0, 10.0, 5.0, 2.0, 1.0, 0.5)  # for contexts of 2 … 7 tokens; chosen in docs/experiments.md
+STRENGTHS = (30.0, 10.0, 5.0, 2.0, 1.0, 0.5)  # for contexts of 2 … 7 tokens; set by hand
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Cross-fitted n-gram probabilities for training: each position is predicted by counts that did not see it.
 
-Counts of a text are overconfident on that text, and a model trained on them would overrate them. The text is therefore
-divided into contiguous folds, and each position uses the counts of all other folds. Nothing is counted
+Counts of a text are overconfident on that text, and a model trained on them would trust them too much. The text is
+therefore divided into contiguous folds, and each position uses the counts of all other folds. Nothing is counted
 twice: the counts inside a fold are subtracted from those of the whole text, and a fold only has rows for contexts that
 occur in it.
 """

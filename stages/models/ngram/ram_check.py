@@ -4,9 +4,8 @@ from pathlib import Path
 
 from stages.core.errors import WorkError
 
-# Bytes per token and per n-gram length, without and with cross-fitting; measured by `python -m benchmarks.scaling`.
-# With a small vocabulary, cross-fitting takes 35 at order 7 and 27 at order 4 on 4 million characters, and more on a
-# small text, where it hardly matters; without it, 10 and 12. With a large vocabulary, 89 and 37 at order 7.
+# Bytes per token and per n-gram length, without and with cross-fitting: upper bounds of what `python -m
+# benchmarks.scaling` measures on 4 million characters (10 and 36 with a small vocabulary, 37 and 89 with a large one).
 SMALL_VOCAB_BYTES, LARGE_VOCAB_BYTES = (15, 40), (40, 95)
 SMALL_VOCAB_SIZE = 256
 
@@ -22,10 +21,11 @@ def check_memory(tokens: int, ngram_order: int, vocab_size: int, cross_fitting: 
     free = free_bytes()
     if needed > free:
         largest_order = int(free / needed * ngram_order)
-        lower = f"set model.ngram_order: {largest_order}, or " if largest_order >= 2 else ""
+        remedies = [f"model.ngram_order: {largest_order}"] if largest_order >= 2 else []
+        remedies += ["model.prior: none"] if cross_fitting else []
         raise WorkError(
             f"counting {tokens} tokens with model.ngram_order {ngram_order} needs about {needed / 1e9:.1f} GB, but "
-            f"only {free / 1e9:.1f} GB are free; {lower}set model.prior: none"
+            f"only {free / 1e9:.1f} GB are free; set {' or '.join(remedies) or 'download.corpus to a shorter text'}"
         )
 
 

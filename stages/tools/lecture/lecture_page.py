@@ -52,7 +52,7 @@ def make_matrices(numbers: dict[str, Any]) -> dict[str, LabelledTable]:
         "v4_weights_0": ("weights[0] of self-attention", numbers["v4"]["weights_0"]),
         "toy_b": ("b", numbers["toy"]["b"]),
         "toy_tril_at_b": ("tril(ones) @ b: running sums", numbers["toy"]["tril_at_b"]),
-        "toy_averaged": ("rows normalised: running means", numbers["toy"]["averaged"]),
+        "toy_averaged": ("rows normalized: running means", numbers["toy"]["averaged"]),
         "toy_softmax_of_large": ("softmax of [5 6 7 8] and [1.1 2.1 3.1 4.1]", numbers["toy"]["softmax_of_large"]),
         "toy_softmax_of_small": ("softmax of two rows between 0 and 1", numbers["toy"]["softmax_of_small"]),
     }

@@ -1,4 +1,4 @@
-"""Track a training in MLflow: server MLFLOW_TRACKING_URI, experiment MLFLOW_EXPERIMENT_NAME or `folio`."""
+"""Track a training run in MLflow: server MLFLOW_TRACKING_URI, experiment MLFLOW_EXPERIMENT_NAME or `folio`."""
 
 import os
 from collections.abc import Mapping
@@ -8,8 +8,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import mlflow
-
-from stages.train.tracking import ParamValue
 
 
 class MlflowTracker:
@@ -24,7 +22,7 @@ class MlflowTracker:
         mlflow.end_run("FINISHED" if succeeded else "FAILED")
 
 
-def start_run(name: str, params: Mapping[str, ParamValue]) -> MlflowTracker:
+def start_run(name: str, params: Mapping[str, object]) -> MlflowTracker:
     """Start a run.
 
     Raises:

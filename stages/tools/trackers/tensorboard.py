@@ -1,11 +1,10 @@
-"""Track a training in TensorBoard, with event files in logs/tensorboard."""
+"""Track a training run in TensorBoard, with event files in logs/tensorboard."""
 
 from collections.abc import Mapping
 
 from torch.utils.tensorboard import SummaryWriter
 
 from stages.tools.trackers.paths import logs_folder
-from stages.train.tracking import ParamValue
 
 
 class TensorBoardTracker:
@@ -25,7 +24,7 @@ class TensorBoardTracker:
         self.writer.close()
 
 
-def start_run(name: str, params: Mapping[str, ParamValue]) -> TensorBoardTracker:
+def start_run(name: str, params: Mapping[str, object]) -> TensorBoardTracker:
     """Start a run, with its parameters as a table."""
     writer = SummaryWriter(str(logs_folder() / "tensorboard" / name))
     table = "\n".join(f"| {key} | {value} |" for key, value in params.items())

@@ -1,4 +1,7 @@
-"""Track a training in Weights & Biases: project WANDB_PROJECT or `folio`; WANDB_MODE=offline writes to logs/wandb."""
+"""Track a training run in Weights & Biases.
+
+The project is WANDB_PROJECT, or `folio`. WANDB_MODE=offline writes to logs/wandb.
+"""
 
 import os
 from collections.abc import Mapping
@@ -7,7 +10,6 @@ from typing import Any
 import wandb
 
 from stages.tools.trackers.paths import logs_folder
-from stages.train.tracking import ParamValue
 
 
 class WandbTracker:
@@ -25,7 +27,7 @@ class WandbTracker:
         self.run.finish(exit_code=0 if succeeded else 1)
 
 
-def start_run(name: str, params: Mapping[str, ParamValue]) -> WandbTracker:
+def start_run(name: str, params: Mapping[str, object]) -> WandbTracker:
     """Start a run."""
     logs_folder().mkdir(exist_ok=True)
     project = os.environ.get("WANDB_PROJECT", "folio")

@@ -10,7 +10,7 @@ Gram = tuple[int, ...]
 
 
 def kneser_ney(texts: Sequence[Sequence[int]], vocab_size: int, order: int) -> Callable[[Gram], NDArray[np.float64]]:
-    """Count the texts, n-grams not running from one into the next; give context -> distribution."""
+    """Count the texts, n-grams not running from one into the next; return context -> distribution."""
     grams: dict[int, Counter[Gram]] = {length: Counter() for length in range(1, order + 1)}
     for text in texts:
         for length in range(1, order + 1):

@@ -58,7 +58,7 @@ def test_the_same_run_twice_is_two_columns():
     assert list(compare_runs(SEEDS, group_seeds=False).metrics.columns) == ["a", "a2", "b", "b2", "c"]
 
 
-def test_another_machine_is_said():
+def test_different_machines_are_noted():
     notes = compare_runs([run("a", 1, 0.1, 1.0, threads=1), run("b", 1, 0.2, 1.0, threads=2), SEEDS[4]]).notes
     assert "threads differs: a 1, b 2" in notes
     assert any("the machine of c is unknown" in note for note in notes)

@@ -61,7 +61,7 @@ def test_the_committed_numbers_are_the_notebook_s():
 @pytest.mark.skipif(
     not MIRROR.exists(), reason="tinyshakespeare is not in FOLIO_MIRROR: the numbers were not made anew"
 )
-def test_the_procedure_makes_the_notebook_s_numbers():
+def test_the_procedure_makes_the_notebooks_numbers():
     made = numbers_of(MIRROR.read_text())
     check_notebook(made)
     committed = json.loads(COMMITTED.read_text())
