@@ -18,7 +18,7 @@ from rich.progress import (
 
 Item = TypeVar("Item")
 log = logging.getLogger("folio")
-level = {"now": logging.INFO}  # set by -q and -v before the log starts
+log.setLevel(logging.INFO)  # -q and -v change it
 console = Console(stderr=True, highlight=False)  # respects NO_COLOR and detects a terminal
 
 
@@ -33,7 +33,6 @@ class ConsoleHandler(logging.Handler):
 
 def start_log(stage: str) -> None:
     """Send `log` to standard error and, if the folder is writable, to `logs/<stage>.log`."""
-    log.setLevel(level["now"])
     log.propagate = False
     for handler in log.handlers[:]:
         log.removeHandler(handler)
@@ -48,7 +47,7 @@ def start_log(stage: str) -> None:
 
 def progress_bar() -> Progress:
     """Return a progress bar with a text field `note`; it is shown on a terminal only and disappears when done."""
-    visible = console.is_terminal and level["now"] <= logging.INFO
+    visible = console.is_terminal and log.isEnabledFor(logging.INFO)
     note = TextColumn("{task.fields[note]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), note, TimeElapsedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not visible)

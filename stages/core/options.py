@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from stages.core.errors import FolioError
-from stages.core.logs import level, log, peak_memory
+from stages.core.logs import log, peak_memory
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -60,7 +60,7 @@ class StageCommand(click.Command):
 
 def _set_level(log_level: int, ctx: click.Context, param: click.Parameter, is_set: bool) -> None:  # noqa: ARG001
     if is_set:
-        level["now"] = log_level
+        log.setLevel(log_level)
 
 
 class ReportedError(click.ClickException):

@@ -113,9 +113,12 @@ def draw_attention(layers: NDArray[np.floating[Any]], tokens: Sequence[str]) -> 
             for head, axes in enumerate(row):
                 axes.imshow(layers[layer, head], cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
                 axes.set_title(f"layer {layer + 1}, head {head + 1}")
-                axes.set_xticks(range(length), labels)
-                axes.set_yticks(range(length), labels, fontsize=4)
+                axes.set(xticks=[], yticks=[])
                 axes.tick_params(length=0, pad=1)
+        for axes in grid[:, 0]:
+            axes.set_yticks(range(length), labels, fontsize=4)
+        for axes in grid[-1]:
+            axes.set_xticks(range(length), labels)
         return _svg(figure)
 
 

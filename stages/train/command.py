@@ -13,7 +13,7 @@ from torch import Tensor
 from stages.core.device import ComputeParams, describe_environment, prepare_device, tokens_to_device
 from stages.core.errors import ModelError
 from stages.core.files import write_tsv
-from stages.core.logs import level, log, start_log
+from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, output_file_option, output_folder_option, params_option, tokens_option
 from stages.core.params import read_section
 from stages.metrics.losses import evaluate_loss
@@ -50,7 +50,7 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
     """
     group = ProcessGroup.from_environment()
     if not group.is_first:
-        level["now"] = logging.WARNING
+        log.setLevel(logging.WARNING)
     start_log("train")
     compute = read_section(params_path, "compute", ComputeParams)
     model_params = read_section(params_path, "model", ModelParams)
@@ -66,7 +66,7 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
         ProcessGroup(count=params.processes).check_batch(params)
         options = {"params": params_path, "tokens": tokens_folder, "model": model_folder, "curve": curve_path}
         arguments = [word for name, path in options.items() for word in (f"--{name}", str(path))]
-        arguments += {logging.WARNING: ["--quiet"], logging.DEBUG: ["--verbose"]}.get(level["now"], [])
+        arguments += {logging.WARNING: ["--quiet"], logging.DEBUG: ["--verbose"]}.get(log.level, [])
         launch_processes(params.processes, "stages.train", arguments)
         return
     group.check_batch(params)
