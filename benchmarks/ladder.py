@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.training_inputs import read_inputs
-from stages.metrics.losses import evaluate_loss
-from stages.metrics.windows import blockwise_windows
+from stages.losses.losses import evaluate_loss
+from stages.losses.windows import blockwise_windows
 from stages.models.base import count_parameters
 
 FOLDER = Path(__file__).parent

@@ -23,8 +23,8 @@ from ruamel.yaml import YAML
 
 from benchmarks.training_inputs import read_inputs
 from stages.core.logs import peak_memory
-from stages.metrics.losses import evaluate_loss
-from stages.metrics.windows import blockwise_windows, sliding_windows
+from stages.losses.losses import evaluate_loss
+from stages.losses.windows import blockwise_windows, sliding_windows
 from stages.models.base import LanguageModel
 from stages.train.trainer import Trainer
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.small_project import copy_work_tree
 
 ROOT = Path(__file__).parent.parent
-TESTS = ("tests/models", "tests/train", "tests/generation", "tests/metrics")
+TESTS = ("tests/models", "tests/train", "tests/generation", "tests/losses", "tests/metrics")
 DOCUMENT = ROOT / "docs/testing.md"
 TABLE = re.compile(r"(?<=<!-- mutations -->\n).*?(?=<!-- end of mutations -->)", re.DOTALL)
 
@@ -75,7 +75,7 @@ MUTATIONS = {
     "targets not shifted": Mutation("stages/train/batches.py", "self.tokens[positions + 1].long()", "self.tokens[positions].long()"),
     "temperature ignored": Mutation("stages/generation/sampling.py", "(logits.double() / self.temperature)", "logits.double()"),
     "top-p drops the token that crosses the threshold": Mutation("stages/generation/sampling.py", "more_likely = ordered.cumsum(-1) - ordered", "more_likely = ordered.cumsum(-1)"),
-    "sliding evaluation counts too much": Mutation("stages/metrics/windows.py", "first=block_size - stride)", "first=block_size - stride - 1)"),
+    "sliding evaluation counts too much": Mutation("stages/losses/windows.py", "first=block_size - stride)", "first=block_size - stride - 1)"),
 }  # fmt: skip
 
 

@@ -89,11 +89,11 @@ def test_output_stays_inside_the_project(tmp_path, monkeypatch, words, path):
 
 
 @pytest.mark.parametrize(("option", "levels"), [("-q", []), ("-v", ["INFO", "DEBUG"])])
-def test_quiet_says_nothing_and_verbose_says_how_long(option, levels, monkeypatch, tmp_path):
+def test_quiet_says_nothing_and_verbose_says_how_long(option, levels, monkeypatch, tmp_path, request):
     from stages.core import logs
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(logs.level, "now", logging.INFO)
+    request.addfinalizer(lambda: logs.log.setLevel(logging.INFO))
 
     @click.command(cls=StageCommand)
     def work() -> None:

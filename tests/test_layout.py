@@ -9,7 +9,7 @@ import pytest
 from tests.import_graph import all_modules, closure, folder_of, imports
 
 # Each may import those before it.
-SHARED = ("stages/core", "stages/tokenizers", "stages/models", "stages/metrics", "stages/generation")
+SHARED = ("stages/core", "stages/tokenizers", "stages/models", "stages/losses", "stages/metrics", "stages/generation")
 STAGES = tuple(f"stages/{name}" for name in ("download", "tokenize", "train", "evaluate", "sample", "report"))
 SAME_ROLE = {"__init__", "__main__", "command", "params", "base", "registry"}
 MODULES = [name for name in all_modules() if name.count(".") > 1]

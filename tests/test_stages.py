@@ -62,8 +62,8 @@ def test_tokenize_divides_the_text(project):
     [
         (b"", "is empty"),
         (b"\xff\xfe", "is not UTF-8: byte 0 (line 1) is 0xff"),
-        (b"x", "has 1 characters"),
-        (b"short text", "has 10 characters"),
+        (b"x", "of its 1 characters"),
+        (b"short text", "of its 10 characters"),
     ],
 )
 def test_tokenize_refuses_what_it_cannot_use_and_writes_nothing(project, content, message):
@@ -226,7 +226,7 @@ def test_evaluate_refuses_a_stride_beyond_the_block(with_model):
 def test_evaluate_refuses_tokens_of_another_vocabulary(with_model):
     Path("data/raw/corpus.txt").write_text(make_text() + "ÄÖÜ")
     run("tokenize")
-    assert "tokens of another tokenizer" in run("evaluate", fails=2).stderr
+    assert "written by a different tokenizer" in run("evaluate", fails=2).stderr
 
 
 def test_samples_are_printed_and_options_override_parameters(with_model):

@@ -61,13 +61,14 @@ def available_cores() -> int:
 def select_dtype(params: ComputeParams, device: torch.device) -> torch.dtype:
     """Return the precision of training: with `auto`, bfloat16 if the hardware supports it, otherwise float32.
 
-    A CPU without bfloat16 instructions emulates them and is ten times slower.
+    Without bfloat16 instructions, a CPU is ten times slower with bfloat16 than with float32.
     """
     if params.precision != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[params.precision]
     if device.type == "cuda":
-        return torch.bfloat16
-    supported = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        supported = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if supported else torch.float32
 
 

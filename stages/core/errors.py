@@ -1,7 +1,7 @@
 """The errors that users see.
 
 FolioError
-├── InputError            exit code 2: an input is wrong; nothing was written
+├── InputError            exit code 2: an input is invalid
 │   ├── ParameterError    a key of params.yaml or a command-line option
 │   ├── TextError         a text that cannot be used, or a character outside the vocabulary
 │   └── ModelError        a folder without a usable model
@@ -9,8 +9,8 @@ FolioError
 │   └── DownloadError     the text could not be fetched from any source
 └── Interrupted           exit code 128 + signal number: stopped by a signal, with the progress saved
 
-A message says what happened, with which value, and what to do about it. `core/options.py` is the only place that turns
-an error into a line on standard error and an exit code.
+A message says what happened, with which value, and what to do about it. `core/options.py` turns it into a line on
+standard error and an exit code.
 """
 
 import signal as signals

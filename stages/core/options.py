@@ -41,7 +41,7 @@ class StageCommand(click.Command):
             raise
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in Click
-        """Run the command; exit with 1 (the work failed), 2 (invalid input) or 130 (interrupted) on failure."""
+        """Run the command; on failure, exit with 1 (failed work), 2 (invalid input), 130 or 143 (signals)."""
         start = time.monotonic()
         try:
             result = super().invoke(ctx)

@@ -54,7 +54,7 @@ def read_own_files(folder: Path, column: str, sources: Mapping[str, float]) -> I
     if not files:
         raise TextError(
             f"download.corpus is 'own', but {folder}/ has no file of a supported type "
-            f"({', '.join(sorted(TEXT_SUFFIXES))}, also compressed); add your text there"
+            f"({', '.join(sorted(TEXT_SUFFIXES))}; text and JSON Lines also compressed); add your text there"
         )
     names = [path.relative_to(folder).as_posix() for path in files]
     owners = [next((pattern for pattern in sources if fnmatchcase(name, pattern)), None) for name in names]

@@ -21,10 +21,10 @@ from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predictions import predict
 from stages.generation.sampling import SamplingParams
 from stages.generation.streaming import generate_tokens
-from stages.metrics.losses import Calibration, LossReport, evaluate_loss
+from stages.losses.losses import Calibration, LossReport, evaluate_loss
+from stages.losses.windows import Windows, blockwise_windows, sliding_windows, subsample
 from stages.metrics.memorization import TrainingText, verbatim_overlap
 from stages.metrics.ngram_baselines import bigram_loss, uniform_loss, unigram_loss
-from stages.metrics.windows import Windows, blockwise_windows, sliding_windows, subsample
 from stages.models.base import LanguageModel, build_model, count_parameters
 from stages.models.model_folder import TrainedModel, load_model
 from stages.models.ngram.ram_check import SMALL_VOCAB_SIZE

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stages.core.prediction_file import Predictions
-from stages.metrics.windows import Windows, blockwise_windows
+from stages.losses.windows import Windows, blockwise_windows
 from stages.models.attention import record_attention
 from stages.models.base import LanguageModel
 

@@ -1,4 +1,4 @@
-"""Generate tokens one at a time, each of which is processed once."""
+"""Generate tokens one at a time, with the decoder that suits the model."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ def stream_tokens(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the tokens that continue `prompt`, one of each row at a time.
 
-    The cost of a token does not grow with the text; `decoding.py` says which context is dropped.
+    The block size bounds the cost of a token, however long the text is; `decoding.py` says which context is dropped.
 
     Args:
         model: in evaluation mode, on the device of `prompt`.

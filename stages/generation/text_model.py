@@ -13,8 +13,8 @@ from stages.core.errors import TextError
 from stages.generation.prompts import UnknownPolicy, replace_unknown
 from stages.generation.sampling import SamplingParams
 from stages.generation.streaming import stream_tokens
-from stages.metrics.losses import token_losses
-from stages.metrics.windows import sliding_windows
+from stages.losses.losses import token_losses
+from stages.losses.windows import sliding_windows
 from stages.models.model_folder import TrainedModel, load_model
 
 

@@ -2,8 +2,9 @@
 
 Pre-norm blocks; RMSNorm without parameters, also after the embedding; rotary position embeddings (Su et al. 2021,
 arXiv:2104.09864); RMSNorm of queries and keys; squared ReLU (So et al. 2021, arXiv:2109.08668); no biases; an untied
-output head; logits capped at ±15 by 15 tanh(z / 15). All projections into the residual stream are initialized to zero,
-so that a new model predicts the n-gram prior, or a uniform distribution without one.
+output head; the network's logits capped at ±15 by 15 tanh(z / 15). The output head, the gate and all projections into
+the residual stream are initialized to zero: a new model predicts the n-gram prior, or without one a uniform
+distribution.
 
 With `prior: kneser_ney`, the network learns the residual of n-gram models (Li et al. 2022, arXiv:2210.14431) and the
 weight of each expert at each position (gated mixing, Mahoney 2005, "Adaptive Weighing of Context Models"):
@@ -85,7 +86,7 @@ class GPT(LanguageModel):
         return logits + (weights[:, :, None] @ log_probs).squeeze(2)
 
     def new_kv_cache(self) -> KVCache:
-        """Return a cache of the last `sliding_window` positions and the ids of the last block."""
+        """Return a cache of the positions that the next token attends to and of the ids of the last block."""
         block_size = self.params.block_size
         return KVCache(attention_window(self.params) - 1, block_size - 1)
 

@@ -36,7 +36,7 @@ class ModelParams(Section):
             raise ValueError(
                 f"n_embd is {self.n_embd} and n_head is {self.n_head}: n_embd must be a multiple of n_head"
             )
-        if self.n_embd // self.n_head % 2:
+        if self.kind == "gpt" and self.n_embd // self.n_head % 2:
             raise ValueError(
                 f"n_embd / n_head is {self.n_embd // self.n_head}: it must be even for rotary position embeddings"
             )

@@ -68,8 +68,8 @@ def split_point(length: int, val_fraction: float, name: str, starts: NDArray[np.
         cut = int(inner[np.abs(inner - cut).argmin()])
     if min(cut, length - cut) < 2:
         raise TextError(
-            f"{name} has {length} characters: split at tokenize.val_fraction = {val_fraction}, {cut} are for training "
-            f"and {length - cut} for validation, and both parts need at least 2; use a longer text"
+            f"{name} is too short: with tokenize.val_fraction = {val_fraction}, {cut} of its {length} characters are "
+            f"for training and {length - cut} for validation, but each part needs at least 2; use a longer text"
         )
     return cut
 

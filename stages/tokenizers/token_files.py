@@ -87,8 +87,8 @@ def load_tokens(folder: Path, tokenizer: Tokenizer) -> tuple[TokenIds, TokenIds]
     """
     if _read_metadata(folder)["tokenizer"] != tokenizer.fingerprint:
         raise TextError(
-            f"{folder} holds tokens of another tokenizer than this one, with {len(tokenizer)} {tokenizer.unit}s; "
-            f"tokenize and train again"
+            f"the tokens in {folder} were written by a different tokenizer than this one, which has {len(tokenizer)} "
+            f"{tokenizer.unit}s; tokenize and train again"
         )
     return _map_tokens(folder / TRAIN, tokenizer), _map_tokens(folder / VAL, tokenizer)
 

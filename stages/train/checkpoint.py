@@ -35,7 +35,7 @@ from stages.train.trainer import CurvePoint, Trainer
 
 FORMAT = 3
 LOCK_SECONDS = 1.0
-CODE_FOLDERS = ("stages.core.", "stages.tokenizers.", "stages.models.", "stages.metrics.", "stages.train.")
+CODE_FOLDERS = ("stages.core.", "stages.tokenizers.", "stages.models.", "stages.losses.", "stages.train.")
 
 
 class TrainingCheckpoint:
@@ -57,7 +57,9 @@ class TrainingCheckpoint:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder against other processes, and delete it on success; the lock ends with the process.
+        """Lock the folder against other processes, and delete it on success.
+
+        The lock is released when the process ends.
 
         Raises:
             WorkError: if another process holds the lock; the message names it.
@@ -128,6 +130,8 @@ class TrainingCheckpoint:
         try:
             latest = json.loads((self.folder / "latest.json").read_text(encoding="utf-8"))
             path = self.folder / latest["file"]
+            if not path.exists():
+                raise ValueError(f"{path.name} is missing")
             if sha256(path) != latest["sha256"]:
                 raise ValueError(f"the sha256 of {path.name} differs from latest.json")
             restore_tensors(trainer, load_file(path))
@@ -202,8 +206,12 @@ def restore_tensors(trainer: Trainer, state: dict[str, Tensor]) -> None:
     """Restore a trainer from what `state_tensors` returned.
 
     Raises:
-        KeyError: if a tensor is missing; the trainer may then be partly restored.
+        KeyError: if a tensor is missing; the trainer is then unchanged.
     """
+    required = [f"weight.{name}" for name, _ in trainer.model.named_parameters()] + ["sampler", "torch"]
+    required += [f"ema.{index}" for index, _ in enumerate(trainer.ema.parameters() if trainer.ema else ())]
+    if missing := [name for name in required if name not in state]:
+        raise KeyError(f"no {missing[0]}")
     device = trainer.sampler.tokens.device
     for name, weight in trainer.model.named_parameters():
         weight.copy_(state[f"weight.{name}"])

@@ -16,8 +16,8 @@ from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, output_file_option, output_folder_option, params_option, tokens_option
 from stages.core.params import read_section
-from stages.metrics.losses import evaluate_loss
-from stages.metrics.windows import evenly_spaced_windows
+from stages.losses.losses import evaluate_loss
+from stages.losses.windows import evenly_spaced_windows
 from stages.models.base import LanguageModel, count_parameters
 from stages.models.model_folder import TrainedModel, load_model, save_model
 from stages.models.params import ModelParams
@@ -82,16 +82,17 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
             len(tokenizer),
             train,
             val,
-            load_sources(tokens_folder),
-            group,
-            initial_model,
+            sources=load_sources(tokens_folder),
+            group=group,
+            initial_model=initial_model,
         )
         environment = describe_environment(compute, device, model.compute_dtype) | {"processes": group.count}
         if trainer is None:
             log.info("%s: no trainable parameters, on %s", model_params.kind, device)
-            write_tsv(curve_path, COLUMNS, [counting_curve_row(model, train, val, params)])
-            training = {"steps": 0, "tokens_seen": len(train), "environment": environment}
-            save_model(model_folder, model, tokenizer, training)
+            if group.is_first:
+                write_tsv(curve_path, COLUMNS, [counting_curve_row(model, train, val, params)])
+                training = {"steps": 0, "tokens_seen": len(train), "environment": environment}
+                save_model(model_folder, model, tokenizer, training)
         else:
             log.info("%s: %d parameters, on %s", model_params.kind, count_parameters(model), device)
             fingerprint = training_fingerprint(model_params, params, tokens_folder, environment)

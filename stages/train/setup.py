@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from stages.core.device import ComputeParams, select_dtype
 from stages.core.errors import ModelError
-from stages.metrics.windows import evenly_spaced_windows
+from stages.losses.windows import evenly_spaced_windows
 from stages.models.base import LanguageModel, build_model, count_parameters
 from stages.models.params import ModelParams
 from stages.tokenizers.token_files import TokenSource
@@ -26,6 +26,7 @@ def create_trainer(
     vocab_size: int,
     train: Tensor,
     val: Tensor,
+    *,
     sources: Sequence[TokenSource] = (),
     group: ProcessGroup | None = None,
     initial_model: LanguageModel | None = None,
@@ -73,8 +74,12 @@ def copy_weights(source: LanguageModel, target: LanguageModel) -> None:
     """
     weights, targets = dict(source.named_parameters()), dict(target.named_parameters())
     if {name: weight.shape for name, weight in weights.items()} != {name: t.shape for name, t in targets.items()}:
+        wanted = target.params.model_dump()
+        found = {name: value for name, value in source.params.model_dump().items() if value != wanted[name]}
+        differences = ", ".join(f"model.{name} is {value} there, {wanted[name]} here" for name, value in found.items())
         raise ModelError(
-            f"train.init_from has a model of another size ({source.params}); set `model:` to the same values"
+            f"train.init_from has a model of another architecture or vocabulary size"
+            f"{f' ({differences})' if found else ''}; set `model:` to its values"
         )
     with torch.no_grad():
         for name, weight in targets.items():

@@ -14,8 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from stages.core.errors import WorkError
 from stages.core.logs import log, progress_bar
-from stages.metrics.losses import evaluate_loss
-from stages.metrics.windows import Windows
+from stages.losses.losses import evaluate_loss
+from stages.losses.windows import Windows
 from stages.models.base import LanguageModel
 from stages.train.batches import Batch, BatchSampler
 from stages.train.distributed import ProcessGroup
@@ -51,7 +51,7 @@ def _do_nothing(*_: object) -> None:
 
 
 class Trainer:
-    """A model in training: its optimizers, batches, step and learning curve.
+    """The training state of a model: its optimizers, batches, step and learning curve.
 
     Args:
         model: the model, on the device to train on.
@@ -104,7 +104,10 @@ class Trainer:
         if self.progress >= self.params.max_steps:
             return True
         losses = [point.val_loss for point in self.curve]
-        return 0 < self.params.patience < len(losses) - losses.index(min(losses)) if losses else False
+        if not self.params.patience or not losses:
+            return False
+        points_since_best = len(losses) - 1 - losses.index(min(losses))
+        return points_since_best >= self.params.patience
 
     def train(
         self,
@@ -225,7 +228,7 @@ class Trainer:
         """Return an exponential moving average of the trainable weights."""
 
         def update(averages: Any, weights: Any, _count: object) -> None:  # noqa: ANN401 - sequences of tensors
-            # The decay increases from step to step, so that the average forgets the random initialization.
+            # The decay increases from step to step, so that the random initialization soon has no weight.
             rate = max(1 - self.params.ema_decay, 1 / (1 + self.step / 10))
             torch._foreach_lerp_(averages, weights, rate)
 
@@ -245,7 +248,9 @@ class Trainer:
     @torch.no_grad()
     def swap_ema_weights(self) -> None:
         """Exchange the weights and their average, if there is one."""
-        for weight, average in zip(self.model.parameters(), self.ema.parameters() if self.ema else (), strict=False):
+        if self.ema is None:
+            return
+        for weight, average in zip(self.model.parameters(), self.ema.parameters(), strict=True):
             copy = weight.clone()
             weight.copy_(average)
             average.copy_(copy)

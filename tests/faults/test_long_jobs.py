@@ -73,4 +73,4 @@ def test_other_sizes_are_refused(make_project: Callable[..., Project]):
     project.set(model={"n_embd": 32}, train={"init_from": "first"})
     code, output = project.run()
     assert code == 2
-    assert "a model of another size" in output
+    assert "a model of another architecture" in output

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.metrics.losses import evaluate_loss
-from stages.metrics.windows import blockwise_windows
+from stages.losses.losses import evaluate_loss
+from stages.losses.windows import blockwise_windows
 from stages.models.kneser_ney import KneserNey
 from stages.tokenizers.char import CharTokenizer
 from tests.conftest import MIRROR, model_params

@@ -180,7 +180,8 @@ def append(project: Project, path: str) -> None:
         ("stages/report/figures.py", ["report"]),  # how the page looks
         ("stages/tools/trackers/mlflow.py", []),  # how a run is tracked
         ("stages/sample/command.py", ["sample"]),
-        ("stages/metrics/memorization.py", ["train", "evaluate", "sample", "report"]),
+        ("stages/metrics/memorization.py", ["evaluate", "report"]),  # how a metric is computed
+        ("stages/losses/windows.py", ["train", "evaluate", "sample"]),
     ],
 )
 def test_an_edit_reruns_the_stages_that_use_the_code(project: Project, path: str, stages: list[str]):

@@ -32,7 +32,7 @@ def test_tokens_keep_their_small_type(tmp_path):
 
 def test_tokens_of_another_vocabulary_are_refused(tmp_path):
     write(tmp_path, CharTokenizer("abd"))
-    with pytest.raises(TextError, match="tokens of another tokenizer than this one, with 3 characters"):
+    with pytest.raises(TextError, match="written by a different tokenizer than this one, which has 3 characters"):
         load_tokens(tmp_path, TOKENIZER)
 
 

@@ -43,7 +43,7 @@ def test_weights_are_copied_from_a_model_of_the_same_size_only():
     first, second = (build_model(model_params(), 9) for _ in range(2))
     copy_weights(first, second)
     assert torch.equal(first.embedding.weight, second.embedding.weight)
-    with pytest.raises(ModelError, match="a model of another size"):
+    with pytest.raises(ModelError, match="a model of another architecture"):
         copy_weights(first, build_model(model_params(n_embd=32), 9))
 
 

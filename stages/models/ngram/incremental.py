@@ -99,12 +99,14 @@ class IncrementalCache:
         if not len(row):
             return probs
         length = matches[row, position].long() - MIN_CONTEXT
-        counts = torch.zeros(len(probs), len(STRENGTHS), device=probs.device)
-        counts.index_put_((row, length), torch.ones((), device=probs.device), accumulate=True)
+        counts = torch.zeros(len(probs), len(STRENGTHS), dtype=torch.int64, device=probs.device)
+        counts.index_put_((row, length), torch.ones_like(row), accumulate=True)
         counts = counts.flip(1).cumsum(1)  # of matches of at least so many tokens, longest first
         strengths = self.strengths.flip(0)
         keep = strengths / (counts + strengths)
         backoff_weights = keep.cumprod(1)
-        match_weights = (backoff_weights / strengths).flip(1).cumsum(1)  # of one match, summed over shorter lengths
+        shorter = torch.ones(len(strengths), len(strengths), device=probs.device).triu()
+        # Of one match, summed over shorter lengths; on CUDA, cumsum of floats is not deterministic.
+        match_weights = (backoff_weights / strengths).flip(1) @ shorter
         probs = probs * backoff_weights[:, -1:]
         return probs.index_put_((row, self.ids[row, position + 1]), match_weights[row, length], accumulate=True)

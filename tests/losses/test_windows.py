@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stages.metrics.windows import blockwise_windows, evenly_spaced_windows, sliding_windows, subsample
+from stages.losses.windows import blockwise_windows, evenly_spaced_windows, sliding_windows, subsample
 
 TEXT = torch.arange(23)
 

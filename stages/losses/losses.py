@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from stages.metrics.windows import Windows
+from stages.losses.windows import Windows
 from stages.models.base import LanguageModel
 
 CALIBRATION_BINS = 20
@@ -65,7 +65,7 @@ def evaluate_loss(model: LanguageModel, batches: Iterable[Windows]) -> LossRepor
         logits, targets = model(batch.inputs).float()[:, batch.first :], batch.targets[:, batch.first :]
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
         positions = slice(batch.first, batch.targets.shape[1])
-        loss_sums[positions] += losses.double().sum(0).cpu()
+        loss_sums[positions] += losses.cpu().double().sum(0)  # MPS has no float64
         counts[positions] += len(targets)
         bins += _calibration_bins(logits.flatten(0, 1), targets.flatten())
     model.train(was_training)
@@ -92,7 +92,7 @@ def token_losses(model: LanguageModel, batches: Iterable[Windows]) -> Iterator[T
 def _calibration_bins(logits: Tensor, targets: Tensor) -> Tensor:
     confidence, most_likely = logits.softmax(-1).max(-1)
     indices = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1).cpu()
-    values = torch.stack((confidence, most_likely == targets, torch.ones_like(confidence))).double().cpu()
+    values = torch.stack((confidence, most_likely == targets, torch.ones_like(confidence))).cpu().double()
     return torch.zeros(3, CALIBRATION_BINS, dtype=torch.float64).index_add_(1, indices, values)
 
 
