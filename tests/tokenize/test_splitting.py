@@ -16,7 +16,7 @@ def test_a_document_is_never_in_both_parts():
     assert split_point(1000, 0.1, "x", starts) == 850
     assert split_point(1000, 0.1, "x", starts[:1]) == 900
     assert split_point(1000, 0.1, "x") == 900
-    with pytest.raises(TextError, match="999 are for training and 1 for validation"):
+    with pytest.raises(TextError, match="999 of its 1000 characters are for training and 1 for validation"):
         split_point(1000, 0.1, "x", np.array([0, 999]))
 
 
@@ -29,7 +29,7 @@ def test_every_source_trains_with_its_first_documents_and_validates_with_its_las
 
 def test_a_source_that_is_too_short_is_named():
     documents = np.array([(0, 0, 1.0), (290, 1, 1.0)], dtype=DOCUMENT)
-    with pytest.raises(TextError, match="source 2 of x is too short: .* of its 10 characters"):
+    with pytest.raises(TextError, match=r"source 2 of x is too short: .* of its 10 characters"):
         split_sources(documents, 300, 0.1, Path("x"))
     with pytest.raises(TextError, match=r"^x is too short: .* of its 10 characters"):
         split_sources(documents[:1], 10, 0.1, Path("x"))
