@@ -1,11 +1,11 @@
 """Compare the speed of generation with that of a GPT-2 of `transformers`: `python -m benchmarks.generation`.
 
 The models have random weights, which do not affect the speed: 4 layers, 128 wide, blocks of 64, without and with a
-prior, and the default of params.yaml. The model without a prior also runs with the plain KV cache of `forward`, to show
-what the fast decoder is worth. One stream and 64, after a warm-up, medians of five runs of 512 characters, with one or two threads,
-whichever is faster. The peer keeps the whole text in its KV cache. Also prints the time to the first character of the
-trained model, once loaded and from the start of `folio sample` on a terminal. Writes benchmarks/generation.md. Needs
-the results of the pipeline and the extra `bench`.
+prior, and the default of params.yaml. The model without a prior also runs with the plain KV cache of `forward`, to
+show what the fast decoder is worth. One stream and 64, after a warm-up, medians of five runs of 512 characters, with
+one or two threads, whichever is faster. The peer keeps the whole text in its KV cache. Also prints the time to the
+first character of the trained model, once loaded and from the start of `folio sample` on a terminal. Writes
+benchmarks/generation.md. Needs the results of the pipeline and the extra `bench`.
 """
 
 import os
