@@ -1,13 +1,19 @@
 """What ends a training before its last step, and what a training may begin with."""
 
-import json
 import shutil
 import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
+from stages.core.device import tokens_to_device
+from stages.losses.losses import evaluate_loss
+from stages.losses.windows import evenly_spaced_windows
+from stages.models.model_folder import load_model
+from stages.tokenizers.token_files import load_tokens
+from stages.train.params import TrainParams
 from tests.faults.conftest import Project
 from tests.faults.test_processes import trained
 
@@ -34,9 +40,11 @@ def test_a_run_ends_early_and_keeps_its_best_weights(make_project: Callable[...,
     losses = np.loadtxt(project.folder / "reports/train.tsv", skiprows=1)[:, 3]
     assert len(losses) < 500
     assert losses.argmin() == len(losses) - 6
-    assert project.run("evaluate")[0] == 0
-    metrics = json.loads((project.folder / "reports/metrics.json").read_text())
-    assert metrics["val_loss"] < losses[-1]
+    trained_model = load_model(project.folder / "models")
+    val_ids = load_tokens(project.folder / "data/tokens", trained_model.tokenizer)[1]
+    val = tokens_to_device(val_ids, torch.device("cpu"))
+    windows = evenly_spaced_windows(val, trained_model.model.params.block_size, TrainParams().eval_windows)
+    assert evaluate_loss(trained_model.model, [windows]).loss == pytest.approx(losses.min(), abs=1e-4)
 
 
 def test_a_finished_model_is_gone_on_with_and_another_vocabulary_is_refused(make_project: Callable[..., Project]):
