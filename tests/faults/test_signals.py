@@ -40,12 +40,10 @@ def test_two_trainers_at_once_the_second_names_the_first(make_project):
     project = make_project(model=KINDS["gpt"], train={"max_steps": 100_000})
     first = project.start()
     project.wait_for_state()
-    start = time.monotonic()
     code, output = project.run()
     assert (code, f"process {first.pid} is already training this model" in output) == (1, True)
-    assert time.monotonic() - start < 3 + 4  # three seconds, and Python's and torch's own start
     end(first)
-    second = project.start()  # the lock died with its holder
+    second = project.start()  # the first one's lock was released
     project.wait_for_state(10)
     assert second.poll() is None
     end(second)
