@@ -54,7 +54,7 @@ def test_kubernetes_understands_the_job():
 def test_the_slurm_script_passes_the_signal_on_and_asks_to_be_run_again(tmp_path: Path):
     """Neither Slurm nor Apptainer is here: two scripts stand in, which write down how they were called."""
     (tmp_path / "apptainer").write_text(
-        f'#!/bin/sh\necho "$@" > {tmp_path}/called\ntrap "exit 143" TERM\nwhile :; do sleep 0.05; done\n'
+        f'#!/bin/sh\ntrap "exit 143" TERM\necho "$@" > {tmp_path}/called\nwhile :; do sleep 0.05; done\n'
     )
     (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/requeued\n')
     for tool in ("apptainer", "scontrol"):
