@@ -51,7 +51,7 @@ def test_an_unknown_command_is_refused():
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
-def test_a_users_error_is_one_line_and_an_exit_code(error, exit_code, line):
+def test_an_error_is_one_line_and_an_exit_code(error, exit_code, line):
     @click.command(cls=StageCommand)
     def fails() -> None:
         raise error
@@ -89,7 +89,7 @@ def test_output_stays_inside_the_project(tmp_path, monkeypatch, words, path):
 
 
 @pytest.mark.parametrize(("option", "levels"), [("-q", []), ("-v", ["INFO", "DEBUG"])])
-def test_quiet_says_nothing_and_verbose_says_how_long(option, levels, monkeypatch, tmp_path, request):
+def test_quiet_logs_nothing_and_verbose_logs_the_duration(option, levels, monkeypatch, tmp_path, request):
     from stages.core import logs
 
     monkeypatch.chdir(tmp_path)

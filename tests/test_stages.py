@@ -66,7 +66,7 @@ def test_tokenize_divides_the_text(project):
         (b"short text", "of its 10 characters"),
     ],
 )
-def test_tokenize_refuses_what_it_cannot_use_and_writes_nothing(project, content, message):
+def test_tokenize_refuses_unusable_texts_and_writes_nothing(project, content, message):
     shutil.rmtree("data/tokens")
     Path("data/raw/corpus.txt").write_bytes(content)
     result = run("tokenize", fails=2)
@@ -252,7 +252,7 @@ def test_sample_needs_nothing_but_the_model(with_model, tmp_path, monkeypatch):
         (["--params", "none.yaml"], "none.yaml does not exist"),
     ],
 )
-def test_sample_refuses_what_it_cannot_use(with_model, words, message):
+def test_sample_refuses_invalid_options(with_model, words, message):
     assert message in run("sample", *words, fails=2).stderr
 
 

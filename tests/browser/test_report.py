@@ -40,7 +40,7 @@ def page(browser: Any, reported: Path, request: pytest.FixtureRequest) -> Iterat
     opened.close()
 
 
-def test_it_asks_for_nothing_and_complains_of_nothing(page: Any):
+def test_the_page_makes_no_requests_and_logs_no_errors(page: Any):
     page.wait_for_timeout(200)
     assert not page.output
     assert len(page.asked) == 1

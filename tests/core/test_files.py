@@ -16,7 +16,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
     assert os.listdir(path.parent) == ["file.txt"]  # noqa: PTH208
 
 
-def test_a_linked_file_is_replaced_and_what_it_links_to_stays(tmp_path):
+def test_writing_replaces_a_link_and_keeps_its_target(tmp_path):
     cached = tmp_path / "cache"
     cached.write_text("cached")
     path = tmp_path / "file"
@@ -35,7 +35,7 @@ def test_permissions_follow_the_umask(tmp_path):
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
-def test_json_refuses_what_is_no_number(tmp_path):
+def test_json_refuses_nan_and_infinity(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "file", {"loss": float("nan")})
     assert not (tmp_path / "file").exists()

@@ -36,11 +36,11 @@ def test_scripts_are_clean(script: str):
     check("shellcheck", "-e", "SC1091", script)
 
 
-def test_compose_understands_its_file():
+def test_compose_accepts_its_file():
     check("docker-compose", "-f", "docker/compose.yaml", "config", "-q")
 
 
-def test_kubernetes_understands_the_job():
+def test_kubernetes_accepts_the_job():
     validator = pytest.importorskip("kubernetes_validate")
     documents = list(YAML(typ="safe").load_all(ROOT / "docker/kubernetes/job.yaml"))
     assert [item["kind"] for item in documents] == ["PersistentVolumeClaim", "Job"]
@@ -51,7 +51,7 @@ def test_kubernetes_understands_the_job():
         validator.validate(documents[1], "1.31", strict=True)
 
 
-def test_the_slurm_script_passes_the_signal_on_and_asks_to_be_run_again(tmp_path: Path):
+def test_the_slurm_script_forwards_the_signal_and_requeues_the_job(tmp_path: Path):
     """Neither Slurm nor Apptainer is here: two scripts stand in, which write down how they were called."""
     (tmp_path / "apptainer").write_text(
         f'#!/bin/sh\ntrap "exit 143" TERM\necho "$@" > {tmp_path}/called\nwhile :; do sleep 0.05; done\n'
@@ -71,7 +71,7 @@ def test_the_slurm_script_passes_the_signal_on_and_asks_to_be_run_again(tmp_path
     assert (tmp_path / "requeued").read_text().strip() == "requeue 7"
 
 
-def test_kubeflow_understands_the_train_job():
+def test_kubeflow_accepts_the_train_job():
     models = pytest.importorskip("kubeflow_trainer_api.models")
     document = YAML(typ="safe").load(ROOT / "docker/kubernetes/trainjob.yaml")
     assert models.TrainerV1alpha1TrainJob.from_dict(document).to_dict() == document  # what it does not know is lost

@@ -53,7 +53,7 @@ def test_comparing_works_inside_also_for_another_owners_repository(finished: Pro
     assert "val_loss" in metrics.stdout
 
 
-def test_a_mirror_may_be_mounted(fresh: Project, tmp_path: Path):
+def test_a_mirror_can_be_mounted(fresh: Project, tmp_path: Path):
     (tmp_path / "mirror/tinyshakespeare").mkdir(parents=True)
     (tmp_path / "mirror/tinyshakespeare/input.txt").write_text("not the text\n")
     tmp_path.chmod(0o755)
@@ -65,7 +65,7 @@ def test_a_mirror_may_be_mounted(fresh: Project, tmp_path: Path):
     assert "sha256" in done.stdout
 
 
-def test_a_read_only_root_file_system_will_do(finished: Project, tmp_path: Path):
+def test_a_read_only_root_file_system_is_enough(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "project")
     done = project.run("-f", "sample", options=("--read-only", "--tmpfs", "/tmp"))
     assert done.returncode == 0, done.stdout
@@ -73,7 +73,7 @@ def test_a_read_only_root_file_system_will_do(finished: Project, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("how", "code"), [("stop", 143), ("kill", 137)])
-def test_a_stopped_run_goes_on_to_the_same_bits(
+def test_a_stopped_run_resumes_to_the_same_bits(
     how: str, code: int, fresh: Project, finished: Project, name: str, tmp_path: Path
 ):
     project = fresh.copy(tmp_path / "project")
@@ -114,7 +114,7 @@ def test_a_gpu_that_is_not_there_is_named(fresh: Project, tmp_path: Path):
     assert "a GPU was given to this container, and cannot be used" in done.stdout
 
 
-def test_a_place_that_cannot_be_written_or_is_full_is_one_line(fresh: Project, image: str):
+def test_an_unwritable_or_full_volume_is_reported_in_one_line(fresh: Project, image: str):
     done = fresh.run(user=12)
     assert done.returncode == 73
     assert done.stdout.count("\n") == 1
@@ -124,7 +124,7 @@ def test_a_place_that_cannot_be_written_or_is_full_is_one_line(fresh: Project, i
     assert "100 are needed" in done.stdout
 
 
-def test_other_commands_are_run_as_they_are(image: str, finished: Project):
+def test_other_commands_run_unchanged(image: str, finished: Project):
     assert docker("run", "--rm", image, "python", "-c", "print(6 * 7)").stdout.strip() == "42"
     done = finished.run("sample", "--prompt", "the ", "--max-new-tokens", "10", "--num-samples", "1")
     assert done.stdout.startswith("the ")

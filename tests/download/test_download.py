@@ -67,7 +67,7 @@ def provenance() -> dict[str, object]:
     return values
 
 
-def test_the_known_text_comes_from_the_mirror_and_corpus_json_says_so(download: Download):
+def test_a_pinned_text_comes_from_the_mirror_and_corpus_json_records_it(download: Download):
     put(MIRRORED, TEXT)
     succeeded(download())
     assert CORPUS.read_bytes() == TEXT.encode()
@@ -166,7 +166,7 @@ def test_an_address_that_cannot_be_reached_is_named(download: Download):
     assert ADDRESS in result.stderr
 
 
-def test_a_substitute_says_loudly_that_it_is_one(download: Download):
+def test_a_substitute_text_is_announced_with_a_warning(download: Download):
     output = succeeded(download(when_unreachable="python-docs"))
     assert "USING ANOTHER TEXT: python-docs" in output
     assert "instead of tinyshakespeare" in output

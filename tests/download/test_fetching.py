@@ -124,14 +124,14 @@ def words(url: str = CLOSED, mirror_path: str | None = "words.txt") -> PinnedCor
 
 
 @pytest.mark.parametrize("base", ["", "/", "/texts", "/texts/"])
-def test_a_mirror_is_asked_before_the_texts_own_address(server: Server, monkeypatch: pytest.MonkeyPatch, base: str):
+def test_the_mirror_is_tried_before_the_original_address(server: Server, monkeypatch: pytest.MonkeyPatch, base: str):
     server.answers = {f"{base.rstrip('/')}/words.txt": [sends()], "/own/words.txt": [sends()]}
     monkeypatch.setenv("FOLIO_MIRROR", server.address + base)
     assert fetch(words(f"{server.address}/own/words.txt"), MANY) == (TEXT, "mirror")
     assert server.asked == [f"{base.rstrip('/')}/words.txt"]
 
 
-def test_without_a_mirror_the_texts_own_address_is_asked(server: Server):
+def test_the_original_address_is_used_without_a_mirror(server: Server):
     server.answers = {"/words.txt": [sends()]}
     assert fetch(words(f"{server.address}/words.txt"), MANY) == (TEXT, "url")
 
@@ -181,7 +181,7 @@ def test_a_bad_answer_is_refused_with_its_reason_and_leaves_no_file(
 
 
 @pytest.mark.parametrize(("answer", "reason"), BAD_ANSWERS)
-def test_after_a_mirrors_bad_answer_the_texts_own_address_is_asked(
+def test_the_original_address_is_tried_after_a_bad_response_of_the_mirror(
     server: Server, monkeypatch: pytest.MonkeyPatch, answer: Answer, reason: str
 ):
     del reason
@@ -256,7 +256,7 @@ def test_a_mirror_can_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pytest.param(TEXT + b"\n", "sha256 is not", id="another text"),
     ],
 )
-def test_the_message_says_of_every_place_why_it_failed(
+def test_the_message_names_the_reason_for_every_location(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, reason: str
 ):
     if content is not None:

@@ -37,7 +37,7 @@ def run_with_file_limit(project, stage: str, limit: int) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(("stage", "limit"), [("tokenize", 10_000), ("train", 1000), ("evaluate", 100), ("sample", 9)])
-def test_a_full_disk_is_one_line_and_leaves_no_half_file(make_project, stage, limit):
+def test_a_full_disk_is_reported_in_one_line_and_leaves_no_partial_file(make_project, stage, limit):
     project = make_project(
         model=KINDS["bigram"],
         train={"max_steps": 5},
@@ -72,7 +72,7 @@ def small_disk(make_project) -> Iterator[Project]:
     subprocess.run(["umount", project.folder / "models"], check=True)
 
 
-def test_a_small_disk_that_is_full_is_one_line_and_leaves_no_half_model(small_disk):
+def test_a_full_small_disk_is_reported_in_one_line_and_leaves_no_partial_model(small_disk):
     (small_disk.folder / "models/other").write_bytes(b"x" * 60_000)
     code, output = small_disk.run()
     assert (code, output.splitlines()[-1].startswith("Error: No space left on device")) == (1, True), output
@@ -82,13 +82,13 @@ def test_a_small_disk_that_is_full_is_one_line_and_leaves_no_half_model(small_di
     assert (code, "resumed at step" in output) == (0, True)
 
 
-def test_a_folder_that_may_not_be_written_is_one_line(small_disk):
+def test_an_unwritable_folder_is_reported_in_one_line(small_disk):
     subprocess.run(["mount", "-o", "remount,ro", small_disk.folder / "models"], check=True)
     code, output = small_disk.run()
     assert (code, output.splitlines()[-1].startswith("Error: Read-only file system")) == (1, True), output
 
 
-def test_a_loss_that_is_no_number_keeps_the_last_state(make_project):
+def test_a_nan_loss_keeps_the_last_checkpoint(make_project):
     project = make_project(
         model=KINDS["bigram"],
         train={"optimizer": "adamw", "lr": 1e37, "warmup_steps": 0},

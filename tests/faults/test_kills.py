@@ -53,7 +53,7 @@ def test_killed_at_random_moments_ends_at_the_same_bits(make_project, kind):
     print(f"{kind}: {kills} kills, {in_saving} while saving, nothing lost")
 
 
-def test_going_on_says_so_and_success_leaves_nothing(make_project):
+def test_resuming_is_logged_and_success_deletes_the_checkpoint(make_project):
     project = make_project(model=KINDS["gpt"])
     process = project.start()
     project.wait_for_state(30)

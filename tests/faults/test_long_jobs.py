@@ -47,7 +47,7 @@ def test_a_run_ends_early_and_keeps_its_best_weights(make_project: Callable[...,
     assert evaluate_loss(trained_model.model, [windows]).loss == pytest.approx(losses.min(), abs=1e-4)
 
 
-def test_a_finished_model_is_gone_on_with_and_another_vocabulary_is_refused(make_project: Callable[..., Project]):
+def test_init_from_continues_a_model_and_refuses_another_vocabulary(make_project: Callable[..., Project]):
     model: dict[str, object] = {"kind": "gpt", "prior": "none"}
     project = make_project(model=model)
     assert project.run()[0] == 0

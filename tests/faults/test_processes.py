@@ -63,7 +63,7 @@ def test_two_and_four_processes_give_the_curve_of_one(make_project: Callable[...
     np.testing.assert_allclose(curves[4], curves[1], atol=1e-4)
 
 
-def test_whole_batches_are_shared_out_where_windows_cannot_be(make_project: Callable[..., Project]):
+def test_whole_batches_are_distributed_if_windows_cannot_be(make_project: Callable[..., Project]):
     project = make_project(compute=EXACT, model=KIND, train=TRAIN | {"batch_size": 1, "grad_accum_steps": 4})
     assert project.run()[0] == 0
     alone = curve(project)
@@ -105,7 +105,7 @@ def test_averaging_clipping_and_the_best_weights_work_in_processes(make_project:
         np.testing.assert_allclose(curve(project), alone, atol=1e-4)
 
 
-def test_a_stopped_run_of_two_goes_on(make_project: Callable[..., Project]):
+def test_a_stopped_run_of_two_processes_resumes(make_project: Callable[..., Project]):
     train = TRAIN | {"processes": 2, "max_steps": 600}
     project = make_project(compute=EXACT, model=KIND, train=train, runtime=RUNTIME)
     process = project.start()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.faults
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("whole_group", [False, True])
-def test_a_signal_saves_and_the_next_run_goes_on(make_project, number, whole_group):
+def test_a_signal_saves_a_checkpoint_and_the_next_run_resumes(make_project, number, whole_group):
     project = make_project(
         model=KINDS["gpt with a prior"], runtime={"checkpoint_every_steps": 0, "checkpoint_every_seconds": 1000.0}
     )
@@ -49,7 +49,7 @@ def test_two_trainers_at_once_the_second_names_the_first(make_project):
     end(second)
 
 
-def test_another_trainings_state_is_named_and_not_used(make_project):
+def test_the_checkpoint_of_another_run_is_named_and_not_used(make_project):
     project = make_project(model=KINDS["gpt"])
     process = project.start()
     project.wait_for_state(30)
@@ -61,7 +61,7 @@ def test_another_trainings_state_is_named_and_not_used(make_project):
     assert "train.lr (0.02 there, 0.01 here)" in output
 
 
-def test_a_state_is_found_however_the_stage_was_started(make_project):
+def test_a_checkpoint_is_found_by_both_ways_to_start_the_stage(make_project):
     project = make_project(model=KINDS["gpt"])
     process = project.start()
     project.wait_for_state(30)

@@ -43,7 +43,7 @@ def test_measuring_leaves_a_model_as_it_was():
     assert model.training
 
 
-def test_many_logits_are_worked_out_few_windows_at_a_time(monkeypatch):
+def test_many_logits_are_computed_a_few_windows_at_a_time(monkeypatch):
     shapes = []
 
     class Watched(Counts):

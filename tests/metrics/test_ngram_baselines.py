@@ -17,7 +17,7 @@ def test_unigram_counts_characters():
     assert unigram_loss(TRAIN, VAL, 3) == pytest.approx(-(math.log(p[1]) + 2 * math.log(p[0])) / 3)
 
 
-def test_bigram_counts_pairs_and_forgives_unseen_ones():
+def test_bigram_loss_smooths_unseen_pairs():
     after_0, after_1 = 3 + 3 * PSEUDOCOUNT, 2 + 3 * PSEUDOCOUNT
     p = [
         (2 + PSEUDOCOUNT) / after_0,

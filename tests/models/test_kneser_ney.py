@@ -50,7 +50,7 @@ def test_a_large_vocabulary_does_not_overflow():
     assert p[0, 6].argmax() == ids[7]
 
 
-def test_the_window_hides_what_stands_before_it(tokens, tokenizer):
+def test_context_starts_at_the_window(tokens, tokenizer):
     model = fitted(tokens, len(tokenizer))
     ids = tokens.long()[None, :40]
     alone = model(ids[:, 10:]).exp()

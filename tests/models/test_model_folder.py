@@ -77,7 +77,7 @@ def test_a_missing_file_is_named(tmp_path, file):
         load_model(tmp_path)
 
 
-def test_a_folder_without_a_model_says_what_makes_one(tmp_path):
+def test_the_error_for_a_missing_model_names_the_command_that_trains_one(tmp_path):
     with pytest.raises(ModelError, match=r"has no model.*dvc repro train"):
         load_model(tmp_path)
 

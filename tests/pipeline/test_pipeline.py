@@ -439,7 +439,7 @@ def push_and_pull(project: Project, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_store_that_is_down_is_named_and_harms_nothing(project: Project, tmp_path: Path):
+def test_an_unreachable_store_is_named_and_changes_nothing(project: Project, tmp_path: Path):
     project.environment |= {name.upper(): value for name, value in CREDENTIALS.items()}
     project.run("dvc", "remote", "add", "--default", "store", "s3://folio/runs")
     project.run("dvc", "remote", "modify", "store", "endpointurl", "http://127.0.0.1:1")

@@ -54,7 +54,7 @@ def test_scripts_without_spaces_are_cut_all_the_same(monkeypatch):
     )
 
 
-def test_a_vocabulary_has_the_size_asked_for_and_says_more_in_less():
+def test_the_vocabulary_has_the_requested_size_and_shortens_the_text():
     assert len(TOKENIZER) == 320
     assert TOKENIZER.dtype == np.uint16
     assert [TOKENIZER.token_bytes[byte] for byte in range(256)] == [bytes([byte]) for byte in range(256)]
@@ -85,7 +85,7 @@ def test_bytes_are_spelled_as_the_library_spells_them():
     assert spelled == "".join(byte_alphabet()[byte] for byte in every.encode())
 
 
-def test_without_the_library_it_says_what_to_install(monkeypatch):
+def test_without_the_library_the_error_names_what_to_install(monkeypatch):
     whole = builtins.__import__
 
     def without(name, *rest):

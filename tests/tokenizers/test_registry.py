@@ -5,7 +5,7 @@ from stages.tokenizers.byte import ByteTokenizer
 from stages.tokenizers.registry import load_tokenizer
 
 
-def test_a_file_knows_its_kind(tmp_path):
+def test_the_kind_is_read_from_the_file(tmp_path):
     ByteTokenizer().save(tmp_path / "tokenizer.json")
     assert isinstance(load_tokenizer(tmp_path / "tokenizer.json"), ByteTokenizer)
 
@@ -20,6 +20,6 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path, content):
         load_tokenizer(path)
 
 
-def test_a_missing_tokenizer_says_what_makes_it(tmp_path):
+def test_the_error_for_a_missing_tokenizer_names_the_command(tmp_path):
     with pytest.raises(ModelError, match="dvc repro tokenize"):
         load_tokenizer(tmp_path / "tokenizer.json")

@@ -81,7 +81,7 @@ def test_a_missing_file_is_named(tmp_path, name):
 
 
 @pytest.mark.parametrize(("train", "val", "name"), [(8, 20, "training"), (20, 8, "validation")])
-def test_a_text_shorter_than_a_block_says_which_block_size_fits(train, val, name):
+def test_the_error_for_a_short_text_names_a_block_size_that_fits(train, val, name):
     with pytest.raises(TextError, match=f"block_size is 8, but the {name} part has only 8 tokens; set it to 7 or less"):
         check_length(np.zeros(train, np.uint8), np.zeros(val, np.uint8), block_size=8)
     check_length(np.zeros(9, np.uint8), np.zeros(9, np.uint8), block_size=8)

@@ -66,7 +66,7 @@ def test_a_tracker_that_fails_is_removed_and_the_others_continue(recorders, capl
     assert "tracker mlflow failed (no response); training continues without it" in caplog.text
 
 
-def test_a_missing_library_says_what_to_install(monkeypatch):
+def test_the_error_for_a_missing_library_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.delitem(sys.modules, "stages.tools.trackers.wandb", raising=False)
     with pytest.raises(ParameterError, match=r"runtime.trackers contains 'wandb'.*pip install -e '\.\[wandb\]'"):

@@ -64,7 +64,7 @@ def test_different_machines_are_noted():
     assert any("the machine of c is unknown" in note for note in notes)
 
 
-def test_json_says_null_for_what_is_not_known():
+def test_json_has_null_for_unknown_values():
     document = compare_runs([SEEDS[0], SEEDS[2]]).as_dict()
     assert document["standard_errors"]["b"]["val_loss"] is None
     assert document["metrics"]["b"]["val_loss"] == 1.15
