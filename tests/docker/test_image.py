@@ -111,7 +111,7 @@ def test_a_gpu_that_is_not_there_is_named(fresh: Project, tmp_path: Path):
     project.set(compute={"device": "auto"}, train={"max_steps": 20})
     done = project.run(options=("-e", "NVIDIA_VISIBLE_DEVICES=all"))
     assert done.returncode == 0, done.stdout
-    assert "a GPU was given to this container, and cannot be used" in done.stdout
+    assert "the container was given a GPU that cannot be used" in done.stdout
 
 
 def test_an_unwritable_or_full_volume_is_reported_in_one_line(fresh: Project, image: str):
@@ -121,7 +121,7 @@ def test_an_unwritable_or_full_volume_is_reported_in_one_line(fresh: Project, im
     assert "is not writable by user 12" in done.stdout
     done = docker("run", "--rm", "--tmpfs", "/workspace:mode=1777,size=50m", "--network", "none", image)
     assert done.returncode == 74
-    assert "100 are needed" in done.stdout
+    assert "100 MB are needed" in done.stdout
 
 
 def test_other_commands_run_unchanged(image: str, finished: Project):
