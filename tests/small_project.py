@@ -11,17 +11,18 @@ from ruamel.yaml import YAML
 from stages.cli import folio
 from tests.import_graph import ROOT
 
+SMALL_MODEL: dict[str, object] = {
+    "block_size": 32,
+    "n_layer": 1,
+    "n_head": 2,
+    "n_embd": 16,
+    "sliding_window": 8,
+    "ngram_order": 4,
+    "cross_fit_folds": 3,
+}
 SMALL: dict[str, dict[str, object]] = {
     "compute": {"threads": 1},
-    "model": {
-        "block_size": 32,
-        "n_layer": 1,
-        "n_head": 2,
-        "n_embd": 16,
-        "sliding_window": 8,
-        "ngram_order": 4,
-        "cross_fit_folds": 3,
-    },
+    "model": SMALL_MODEL,
     "train": {"max_steps": 30, "batch_size": 4, "eval_every": 10},
     "runtime": {"log_every": 10},
     "evaluate": {"batch_size": 16, "short_block_size": 8},

@@ -1,4 +1,4 @@
-"""A real engine, the image built from what is here, and a small project to mount."""
+"""A container engine, the image built from the working tree, and a small project to mount."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import make_text
 from tests.import_graph import ROOT
-from tests.small_project import copy_work_tree
+from tests.small_project import SMALL_MODEL, copy_work_tree
 
 # A machine may have a newer client as well, for engines newer than the one that its distribution runs.
 CLIENT = os.environ.get("DOCKER") or shutil.which("docker", path="/usr/bin") or shutil.which("docker") or "docker"
@@ -21,15 +21,7 @@ USER = 4321  # a user that no image knows
 SMALL: dict[str, dict[str, object]] = {
     "compute": {"threads": 1},
     "download": {"corpus": "own"},
-    "model": {
-        "block_size": 32,
-        "n_layer": 1,
-        "n_head": 2,
-        "n_embd": 16,
-        "sliding_window": 8,
-        "ngram_order": 4,
-        "cross_fit_folds": 3,
-    },
+    "model": SMALL_MODEL,
     "train": {"max_steps": 2500, "batch_size": 2, "eval_every": 500},
     "runtime": {"log_every": 10, "checkpoint_every_seconds": 0.2},
     "sample": {"num_samples": 1, "max_new_tokens": 20},
@@ -37,7 +29,7 @@ SMALL: dict[str, dict[str, object]] = {
 
 
 def docker(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run the client; what it prints comes back in `stdout`."""
+    """Run the client and return its output in `stdout`."""
     return subprocess.run(
         [CLIENT, *arguments],
         text=True,

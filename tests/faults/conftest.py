@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import make_text
 from tests.import_graph import ROOT
+from tests.small_project import SMALL_MODEL
 
 KINDS = {
     "bigram": {"kind": "bigram"},
@@ -24,15 +25,7 @@ KINDS = {
 }
 SMALL = {
     "compute": {"threads": 1},
-    "model": {
-        "block_size": 32,
-        "n_layer": 1,
-        "n_head": 2,
-        "n_embd": 16,
-        "sliding_window": 8,
-        "ngram_order": 4,
-        "cross_fit_folds": 3,
-    },
+    "model": SMALL_MODEL,
     "train": {"max_steps": 400, "batch_size": 2, "eval_every": 50},
     "runtime": {"log_every": 10, "checkpoint_every_steps": 3},
 }
@@ -40,12 +33,12 @@ SMALL = {
 
 @dataclass
 class Project:
-    """A folder with tokens and params.yaml, where the train stage can be run, watched and hurt."""
+    """A folder with tokens and params.yaml, where the train stage can be run and interrupted."""
 
     folder: Path
 
     def set(self, **sections: dict[str, object]) -> None:
-        """Write params.yaml: the repository's, made small, with some keys changed."""
+        """Write params.yaml: the repository's, with small values and some keys changed."""
         document = YAML().load(ROOT / "params.yaml")
         for changes in (SMALL, sections):
             for section, values in changes.items():
