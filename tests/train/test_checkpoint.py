@@ -107,7 +107,9 @@ def test_parameters_tokens_machine_and_code_are_in_the_fingerprint(tmp_path, nam
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "no json", "missing"])
-def test_a_damaged_checkpoint_is_reported_and_ignored(tokens, tokenizer, tmp_path, damage):
+def test_a_damaged_checkpoint_is_reported_and_ignored(tokens, tokenizer, tmp_path, monkeypatch, damage):
+    warnings: list[str] = []
+    monkeypatch.setattr("stages.train.checkpoint.log.warning", lambda text, *values: warnings.append(text % values))
     trainer, checkpoint = make_trainer(tokens, tokenizer), make_checkpoint(tmp_path)
     trainer.take_step()
     checkpoint.save(trainer)
@@ -127,7 +129,21 @@ def test_a_damaged_checkpoint_is_reported_and_ignored(tokens, tokenizer, tmp_pat
     fresh = make_trainer(tokens, tokenizer)
     before = weights_of(fresh.model)
     assert not checkpoint.restore(fresh)
+    assert len(warnings) == 1
+    assert "damaged" in warnings[0]
     assert fresh.step == 0
+    assert torch.equal(before, weights_of(fresh.model))
+
+
+@pytest.mark.parametrize("name", ["sampler", "torch"])
+def test_a_missing_tensor_leaves_the_trainer_unchanged(tokens, tokenizer, name):
+    trainer, fresh = make_trainer(tokens, tokenizer), make_trainer(tokens, tokenizer)
+    trainer.take_step()
+    state = state_tensors(trainer)
+    del state[name]
+    before = weights_of(fresh.model)
+    with pytest.raises(KeyError, match=name):
+        restore_tensors(fresh, state)
     assert torch.equal(before, weights_of(fresh.model))
 
 
