@@ -98,4 +98,4 @@ def test_counts_that_do_not_fit_are_refused(folder: Path):
         command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "set model.prior: none" in done.stderr
+    assert "model.prior: none" in done.stderr  # and a smaller order, where this machine has the memory for one
