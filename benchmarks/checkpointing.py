@@ -14,7 +14,7 @@ STEPS, SAVES = 40, 15
 
 def main() -> None:
     """Print the time of a step and of a checkpoint, and the share of training that checkpoints take."""
-    _, trainer = read_inputs().create_trainer()
+    _, trainer = read_inputs().prepare_training()
     if not trainer:
         return
     steps, saves = [], []

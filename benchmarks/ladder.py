@@ -32,7 +32,7 @@ def main() -> None:
     rows = []
     for name, changes in MODELS.items():
         start = time.perf_counter()
-        model, trainer = inputs.create_trainer(MODEL | changes, TRAIN)
+        model, trainer = inputs.prepare_training(MODEL | changes, TRAIN)
         if trainer:
             trainer.train()
         seconds = time.perf_counter() - start

@@ -73,7 +73,7 @@ def run_contender(contender: str, seed: int, before: float) -> dict[str, Any]:
         model: LanguageModel = gpt2
         steps, every = peer.train(gpt2, inputs.train, seed), 100
     else:
-        model, trainer = inputs.create_trainer(train={"seed": seed})
+        model, trainer = inputs.prepare_training(train={"seed": seed})
         assert trainer
         steps, every = folio_steps(trainer), 50
     curve = [clock.measure(model, inputs.val) for step in steps if step % every == 0 or step in (1, 10, 25)]

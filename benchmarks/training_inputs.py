@@ -13,7 +13,7 @@ from stages.models.params import ModelParams
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import load_tokens
 from stages.train.params import RuntimeParams, TrainParams
-from stages.train.setup import create_trainer
+from stages.train.setup import prepare_training
 from stages.train.trainer import Trainer
 
 
@@ -35,11 +35,11 @@ class TrainingInputs:
     train: Tensor
     val: Tensor
 
-    def create_trainer(
+    def prepare_training(
         self, model: dict[str, Any] | None = None, train: dict[str, Any] | None = None
     ) -> tuple[LanguageModel, Trainer | None]:
         """Return a new model and its trainer, with some keys of `model` and `train` changed; without logging."""
-        return create_trainer(
+        return prepare_training(
             ModelParams.model_validate(self.document["model"] | (model or {})),
             TrainParams.model_validate(self.document["train"] | {"eval_every": 10**9} | (train or {})),
             RuntimeParams(log_every=10**9),

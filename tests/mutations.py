@@ -35,13 +35,13 @@ MUTATIONS = {
     ),
     "rotary base 10": Mutation("stages/models/gpt.py", "ROTARY_BASE = 1000.0", "ROTARY_BASE = 10.0"),
     "logits not capped": Mutation(
-        "stages/models/gpt.py", "LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)", "linear(h, self.head)"
+        "stages/models/gpt.py", "LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)", "linear(h, self.head).float()"
     ),
     "prior features zeroed": Mutation("stages/models/gpt.py", "x = x + linear((log_probs", "x = x + 0 * linear((log_probs"),
     "expert gate left out": Mutation("stages/models/gpt.py", "+ linear(h, self.expert_gate).float()", ""),
     "dropout ignored": Mutation("stages/models/gpt.py", "return F.dropout(x, self.dropout, self.training)", "return x"),
     "full counts instead of cross-fitted ones": Mutation(
-        "stages/models/gpt.py", "        if positions is not None:\n", "        if False:\n"
+        "stages/models/gpt.py", "        if text_positions is not None:\n", "        if False:\n"
     ),
     "causal mask left out": Mutation("stages/models/attention.py", "is_causal=True", "is_causal=False"),
     "mask of cached keys off by one": Mutation("stages/models/attention.py", "mask = key <= query", "mask = key < query + 2"),
@@ -69,13 +69,13 @@ MUTATIONS = {
     "accumulated gradients not averaged": Mutation("stages/train/trainer.py", "torch.autograd.backward(loss / batch_count)", "torch.autograd.backward(loss)"),
     "gradient clipping ignored": Mutation("stages/train/trainer.py", "self.params.grad_clip or torch.inf", "torch.inf"),
     "averaged weights never applied": Mutation(
-        "stages/train/trainer.py", "    def _finish(self) -> None:\n        self.swap_ema_weights()\n", "    def _finish(self) -> None:\n"
+        "stages/train/trainer.py", "    def _finish(self) -> None:\n        self._swap_ema_weights()\n", "    def _finish(self) -> None:\n"
     ),
     "young average keeps its decay": Mutation("stages/train/trainer.py", "max(1 - self.params.ema_decay, 1 / (1 + self.step / 10))", "1 - self.params.ema_decay"),
     "targets not shifted": Mutation("stages/train/batches.py", "self.tokens[positions + 1].long()", "self.tokens[positions].long()"),
     "temperature ignored": Mutation("stages/generation/sampling.py", "(logits.double() / self.temperature)", "logits.double()"),
     "top-p drops the token that crosses the threshold": Mutation("stages/generation/sampling.py", "more_likely = ordered.cumsum(-1) - ordered", "more_likely = ordered.cumsum(-1)"),
-    "sliding evaluation counts too much": Mutation("stages/losses/windows.py", "first=block_size - stride)", "first=block_size - stride - 1)"),
+    "sliding evaluation counts too much": Mutation("stages/losses/windows.py", "first_counted=block_size - stride)", "first_counted=block_size - stride - 1)"),
 }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def run(*words: str, fails: int = 0) -> Result:
 
 
 def copy_work_tree(folder: Path) -> None:
-    """Copy the files that a commit of everything here would hold, but for texts of whoever works here."""
+    """Copy tracked and untracked files, except the user's own texts."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     own = re.compile(r"data/own/.*\.txt")

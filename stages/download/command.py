@@ -52,14 +52,14 @@ def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
         chunks = track_progress(resolved.chunks, lambda chunk: progress.advance(task, len(chunk.text)))
         corpus = write_corpus(chunks, corpus_path)
     provenance = Provenance(
-        resolved.name,
-        resolved.source,
-        corpus.sha256,
-        corpus.bytes,
-        corpus.characters,
-        len(corpus.documents),
-        resolved.licence,
-        resolved.requested,
+        name=resolved.name,
+        source=resolved.source,
+        sha256=corpus.sha256,
+        bytes=corpus.bytes,
+        characters=corpus.characters,
+        documents=len(corpus.documents),
+        licence=resolved.licence,
+        requested=resolved.requested,
     )
     write_json(corpus_path.with_suffix(".json"), provenance.as_dict())
     log.info("%s: %d characters of %s", corpus_path, provenance.characters, provenance.name)

@@ -78,7 +78,7 @@ def read_documents_of(path: Path, column: str) -> Iterator[DocumentChunk]:
     rows = _read_parquet(path, column) if text_suffix(path) == ".parquet" else _read_json_lines(path, column)
     for number, value in enumerate(rows, 1):
         if not isinstance(value, str):
-            raise TextError(f"{path}: row {number} has {value!r} in column '{column}', which is not a text")
+            raise TextError(f"{path}: row {number} has {value!r} in column '{column}', which is not a string")
         if value:
             yield DocumentChunk(value, begins_document=True)
 

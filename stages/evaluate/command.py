@@ -16,7 +16,6 @@ from stages.core.files import write_json, write_tsv
 from stages.core.logs import log, progress_bar, start_log, track_progress
 from stages.core.options import StageCommand, model_option, output_file_option, params_option, tokens_option
 from stages.core.params import read_section
-from stages.core.prediction_file import write_predictions
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predictions import predict
 from stages.generation.sampling import SamplingParams
@@ -25,6 +24,7 @@ from stages.losses.losses import Calibration, LossReport, evaluate_loss
 from stages.losses.windows import Windows, blockwise_windows, sliding_windows, subsample
 from stages.metrics.memorization import TrainingText, verbatim_overlap
 from stages.metrics.ngram_baselines import bigram_loss, uniform_loss, unigram_loss
+from stages.metrics.prediction_file import write_predictions
 from stages.models.base import LanguageModel, build_model, count_parameters
 from stages.models.model_folder import TrainedModel, load_model
 from stages.models.ngram.ram_check import SMALL_VOCAB_SIZE
@@ -94,7 +94,7 @@ def command(
         track = partial(track_progress, callback=lambda batch: progress.advance(task, batch.targets.numel()))
         report, metrics = measure_losses(trained, train, val, params, track)
     metrics |= measure_overlap(trained, train, val)
-    write_json(metrics_path, metrics)
+    write_json(metrics_path, {name: round(value, 6) for name, value in metrics.items()})
     write_by_position(by_position_path, report)
     write_calibration(calibration_path, report.calibration)
     short_block_size, stride = window_sizes(params, trained.model.params.block_size)
@@ -134,15 +134,15 @@ def measure_losses(
     train_report = evaluate_loss(model, track(blockwise_windows(train[: len(val)], block_size, batch_size)))
     metrics = model_metrics(trained, report, train_report, val)
     short_windows = blockwise_windows(val, short_block_size, batch_size * block_size // short_block_size)
-    metrics["short_block_val_loss"] = round(evaluate_loss(model, track(short_windows)).loss, 6)
+    metrics["short_block_val_loss"] = evaluate_loss(model, track(short_windows)).loss
     overlapping_windows = sliding_windows(val, block_size, stride, batch_size)
-    metrics["sliding_val_loss"] = round(evaluate_loss(model, track(overlapping_windows)).loss, 6)
+    metrics["sliding_val_loss"] = evaluate_loss(model, track(overlapping_windows)).loss
     vocab_size = len(trained.tokenizer)
     counted = train[: MAX_BASELINE_TOKENS if vocab_size <= SMALL_VOCAB_SIZE else MAX_BASELINE_TOKENS_LARGE_VOCAB]
     metrics |= baseline_metrics(counted.cpu(), val.cpu(), vocab_size)
     baseline = fit_kneser_ney(trained, counted)
     baseline_report = evaluate_loss(baseline, track(blockwise_windows(val, block_size, batch_size)))
-    metrics["kneser_ney_val_loss"] = round(baseline_report.loss, 6)
+    metrics["kneser_ney_val_loss"] = baseline_report.loss
     return report, metrics
 
 
@@ -150,16 +150,16 @@ def model_metrics(trained: TrainedModel, val_report: LossReport, train_report: L
     """Return the metrics of the model itself; docs/metrics.md defines them."""
     per_character, per_byte = convert_loss(val_report.loss, val, trained.tokenizer)
     return {
-        "val_loss": round(val_report.loss, 6),
-        "train_loss": round(train_report.loss, 6),
-        "val_loss_per_character": round(per_character, 6),
-        "val_loss_per_byte": round(per_byte, 6),
-        "val_bits_per_character": round(per_character / math.log(2), 6),
-        "val_bits_per_byte": round(per_byte / math.log(2), 6),
-        "val_perplexity": round(math.exp(val_report.loss), 6),
-        "val_accuracy": round(val_report.accuracy, 6),
-        "generalization_gap": round(val_report.loss - train_report.loss, 6),
-        "calibration_error": round(val_report.calibration.error, 6),
+        "val_loss": val_report.loss,
+        "train_loss": train_report.loss,
+        "val_loss_per_character": per_character,
+        "val_loss_per_byte": per_byte,
+        "val_bits_per_character": per_character / math.log(2),
+        "val_bits_per_byte": per_byte / math.log(2),
+        "val_perplexity": math.exp(val_report.loss),
+        "val_accuracy": val_report.accuracy,
+        "generalization_gap": val_report.loss - train_report.loss,
+        "calibration_error": val_report.calibration.error,
         "parameters": count_parameters(trained.model),
         "tokens_seen": trained.training["tokens_seen"],
     }
@@ -176,9 +176,9 @@ def baseline_metrics(train: Tensor, val: Tensor, vocab_size: int) -> Metrics:
     """Return the losses of the uniform, unigram and bigram models."""
     train_ids, val_ids = train.numpy(), val.numpy()
     return {
-        "uniform_val_loss": round(uniform_loss(vocab_size), 6),
-        "unigram_val_loss": round(unigram_loss(train_ids, val_ids, vocab_size), 6),
-        "bigram_val_loss": round(bigram_loss(train_ids, val_ids, vocab_size), 6),
+        "uniform_val_loss": uniform_loss(vocab_size),
+        "unigram_val_loss": unigram_loss(train_ids, val_ids, vocab_size),
+        "bigram_val_loss": bigram_loss(train_ids, val_ids, vocab_size),
     }
 
 
@@ -203,9 +203,9 @@ def measure_overlap(trained: TrainedModel, train: Tensor, val: Tensor) -> Metric
     val_text = decode(val[: generated.size].cpu().numpy())[: generated.size]
     of_val = verbatim_overlap([val_text], training_text)
     return {
-        "copied_share": round(of_model.share, 6),
+        "copied_share": of_model.share,
         "longest_copy": of_model.longest,
-        "val_copied_share": round(of_val.share, 6),
+        "val_copied_share": of_val.share,
     }
 
 

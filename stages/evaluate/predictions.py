@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core.prediction_file import Predictions
 from stages.losses.windows import Windows, blockwise_windows
+from stages.metrics.prediction_file import Predictions
 from stages.models.attention import record_attention
 from stages.models.base import LanguageModel
 

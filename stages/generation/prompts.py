@@ -43,7 +43,7 @@ def replace_unknown(text: str, tokenizer: Tokenizer, policy: UnknownPolicy) -> s
         )
         raise TextError(
             f"unknown characters: {listed}; the vocabulary has {len(tokenizer)} characters: "
-            f"{tokenizer.vocab_preview()}; remove them, or use --unknown skip or --unknown nearest"
+            f"{tokenizer.vocab_preview()}; remove them, or set `unknown` (option --unknown) to skip or nearest"
         )
     replacements = {
         character: "" if policy == "skip" else nearest_character(character, tokenizer.characters)

@@ -55,16 +55,15 @@ class LossReport:
 
 @torch.inference_mode()
 def evaluate_loss(model: LanguageModel, batches: Iterable[Windows]) -> LossReport:
-    """Return the losses of a model at every counted position; the model is on the device of the windows."""
+    """Return the mean loss, accuracy and calibration over all counted positions."""
     was_training = model.training
     model.eval()
     loss_sums = torch.zeros(model.params.block_size, dtype=torch.float64)
     counts = torch.zeros(model.params.block_size, dtype=torch.int64)
     bins = torch.zeros(3, CALIBRATION_BINS, dtype=torch.float64)  # sums of confidence, of hits, and counts
     for batch in _limit_logits(batches, model.vocab_size):
-        logits, targets = model(batch.inputs).float()[:, batch.first :], batch.targets[:, batch.first :]
-        losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
-        positions = slice(batch.first, batch.targets.shape[1])
+        logits, targets, losses = _window_losses(model, batch)
+        positions = slice(batch.first_counted, batch.targets.shape[1])
         loss_sums[positions] += losses.cpu().double().sum(0)  # MPS has no float64
         counts[positions] += len(targets)
         bins += _calibration_bins(logits.flatten(0, 1), targets.flatten())
@@ -85,8 +84,14 @@ def evaluate_loss(model: LanguageModel, batches: Iterable[Windows]) -> LossRepor
 def token_losses(model: LanguageModel, batches: Iterable[Windows]) -> Iterator[Tensor]:
     """Yield the loss of every counted position in nats, (B, counted); the model is in evaluation mode."""
     for batch in _limit_logits(batches, model.vocab_size):
-        logits, targets = model(batch.inputs).float()[:, batch.first :], batch.targets[:, batch.first :]
-        yield F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+        yield _window_losses(model, batch)[2]
+
+
+def _window_losses(model: LanguageModel, batch: Windows) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits, (B, counted, V), targets and losses, (B, counted), of the counted positions."""
+    logits, targets = model(batch.inputs).float()[:, batch.first_counted :], batch.targets[:, batch.first_counted :]
+    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+    return logits, targets, losses
 
 
 def _calibration_bins(logits: Tensor, targets: Tensor) -> Tensor:
@@ -100,4 +105,4 @@ def _limit_logits(batches: Iterable[Windows], vocab_size: int) -> Iterator[Windo
     for batch in batches:
         size = max(1, MAX_LOGITS // (batch.inputs.shape[1] * vocab_size))
         for inputs, targets in zip(torch.split(batch.inputs, size), torch.split(batch.targets, size), strict=True):
-            yield Windows(inputs, targets, batch.first)
+            yield Windows(inputs, targets, batch.first_counted)

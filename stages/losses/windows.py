@@ -14,12 +14,12 @@ class Windows:
     Attributes:
         inputs: token ids, (B, T) int64.
         targets: the token that follows each input, (B, T) int64.
-        first: the first position whose prediction counts.
+        first_counted: the first position whose prediction counts.
     """
 
     inputs: Tensor
     targets: Tensor
-    first: int = 0
+    first_counted: int = 0
 
 
 def blockwise_windows(tokens: Tensor, block_size: int, batch_size: int) -> Iterator[Windows]:
@@ -44,7 +44,7 @@ def sliding_windows(tokens: Tensor, block_size: int, stride: int, batch_size: in
     head = tokens[: block_size + 1].long()
     yield Windows(head[None, :-1], head[None, 1:])
     starts = torch.arange(stride, max(stride, len(tokens) - block_size), stride)
-    yield from _in_batches(tokens, starts, block_size, batch_size, first=block_size - stride)
+    yield from _in_batches(tokens, starts, block_size, batch_size, first_counted=block_size - stride)
     remaining = len(tokens) - 1 - (block_size + len(starts) * stride)
     if remaining > 0:
         tail = tokens[-block_size - 1 :].long()
@@ -76,7 +76,9 @@ def subsample(tokens: Tensor, max_tokens: int, parts: int) -> Tensor:
     return torch.cat([tokens[start : start + length] for start in starts])[:max_tokens]
 
 
-def _in_batches(tokens: Tensor, starts: Tensor, block_size: int, batch_size: int, first: int = 0) -> Iterator[Windows]:
+def _in_batches(
+    tokens: Tensor, starts: Tensor, block_size: int, batch_size: int, first_counted: int = 0
+) -> Iterator[Windows]:
     for index in range(0, len(starts), batch_size):
         positions = (starts[index : index + batch_size, None] + torch.arange(block_size)).to(tokens.device)
-        yield Windows(tokens[positions].long(), tokens[positions + 1].long(), first)
+        yield Windows(tokens[positions].long(), tokens[positions + 1].long(), first_counted)

@@ -44,12 +44,12 @@ class LanguageModel(nn.Module):
         """Return how many of the last tokens affect the prediction of the next one."""
         return self.params.block_size
 
-    def forward(self, ids: Tensor, *, positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
+    def forward(self, ids: Tensor, *, text_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
         """Return the logits of the next token at every position.
 
         Args:
             ids: token ids, (B, T), with T at most the block size.
-            positions: where in the training text the ids are, (B, T); given in training only. A model that counts
+            text_positions: where in the training text the ids are, (B, T); given in training only. A model that counts
                 n-grams uses it to leave out the counts of the part that it is trained on.
             kv_cache: keys and values of the tokens before `ids`; those of `ids` are added to it.
 

@@ -43,7 +43,7 @@ class GPT(LanguageModel):
         self.compute_dtype = compute_dtype
         self.embedding = nn.Embedding(vocab_size, params.n_embd)
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.n_layer))
-        self.head = zeros_init(vocab_size, params.n_embd)
+        self.head = zero_parameter(vocab_size, params.n_embd)
         cos, sin = rotary_table(torch.arange(params.block_size), params.n_embd // params.n_head)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
@@ -52,11 +52,10 @@ class GPT(LanguageModel):
         if self.has_prior:
             self.prior = KneserNey(params, vocab_size)
             experts = count_experts(params.cache_lm)
-            self.prior_features = zeros_init(params.n_embd, experts * vocab_size)
-            self.expert_bias = nn.Parameter(
-                torch.eye(experts)[0]
-            )  # a new model predicts what the first expert predicts
-            self.expert_gate = zeros_init(experts, params.n_embd)
+            self.prior_features = zero_parameter(params.n_embd, experts * vocab_size)
+            # A new model predicts what the first expert predicts.
+            self.expert_bias = nn.Parameter(torch.eye(experts)[0])
+            self.expert_gate = zero_parameter(experts, params.n_embd)
 
     def fit(self, tokens: Tensor) -> None:
         """Count the n-grams of the training text, and of the training text without each of its folds.
@@ -71,10 +70,10 @@ class GPT(LanguageModel):
         folds, cache_lm = self.params.cross_fit_folds, self.params.cache_lm
         self.cross_fitted = CrossFittedPrior(levels, self.vocab_size, folds, cache_lm).to(tokens.device)
 
-    def forward(self, ids: Tensor, *, positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
+    def forward(self, ids: Tensor, *, text_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
         """See `LanguageModel`."""
         start = kv_cache.append(ids) if kv_cache is not None else 0
-        log_probs: Tensor | None = self._expert_log_probs(ids, positions, kv_cache) if self.has_prior else None
+        log_probs: Tensor | None = self._expert_log_probs(ids, text_positions, kv_cache) if self.has_prior else None
         x = self.embedding(ids)
         if log_probs is not None:
             x = x + linear((log_probs.flatten(2) + PRIOR_SHIFT) * PRIOR_SCALE, self.prior_features)
@@ -111,14 +110,14 @@ class GPT(LanguageModel):
         return norm(x)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # table look-ups of variable size
-    def _expert_log_probs(self, ids: Tensor, positions: Tensor | None, kv_cache: KVCache | None) -> Tensor:
+    def _expert_log_probs(self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None) -> Tensor:
         """Return the log-probabilities of each expert, (B, T, experts, V).
 
-        In training, `positions` selects counts that leave out the fold of each position.
+        In training, `text_positions` selects counts that leave out the fold of each position.
         """
-        if positions is not None:
+        if text_positions is not None:
             assert self.cross_fitted is not None, "fit the model before training it"
-            log_probs: Tensor = self.cross_fitted(ids, positions)
+            log_probs: Tensor = self.cross_fitted(ids, text_positions)
             return log_probs
         if kv_cache is None or kv_cache.ids is None:
             return self._full_count_log_probs(ids)
@@ -142,10 +141,10 @@ class Block(nn.Module):
         width = params.n_embd
         self.n_head, self.dropout = params.n_head, params.dropout
         self.window = attention_window(params)
-        self.qkv = uniform_init(3, width, width)
-        self.attention_out = zeros_init(width, width)
-        self.mlp_up = uniform_init(4 * width, width)
-        self.mlp_down = zeros_init(width, 4 * width)
+        self.qkv = uniform_parameter(3, width, width)
+        self.attention_out = zero_parameter(width, width)
+        self.mlp_up = uniform_parameter(4 * width, width)
+        self.mlp_down = zero_parameter(width, 4 * width)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, kv_cache: KVCache | None = None) -> Tensor:
         """Apply the block: (B, T, C) -> (B, T, C); cos and sin are the rotary tables, (T, 1, 1, E / 2)."""
@@ -194,12 +193,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 
 
-def uniform_init(*shape: int) -> nn.Parameter:
+def uniform_parameter(*shape: int) -> nn.Parameter:
     """Return a weight drawn uniformly from ±sqrt(3) * 0.5 / sqrt(inputs)."""
     bound = 3**0.5 * 0.5 * shape[-1] ** -0.5
     return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
 
 
-def zeros_init(*shape: int) -> nn.Parameter:
+def zero_parameter(*shape: int) -> nn.Parameter:
     """Return a weight of zeros."""
     return nn.Parameter(torch.zeros(shape))

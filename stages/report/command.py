@@ -20,9 +20,9 @@ from stages.core.options import (
     tokens_option,
 )
 from stages.core.params import read_section
-from stages.core.prediction_file import read_predictions
 from stages.core.text_files import read_text
 from stages.metrics.memorization import TrainingText
+from stages.metrics.prediction_file import read_predictions
 from stages.report.params import ReportParams
 from stages.report.report_page import ReportData, draw_figures, read_tsv, render_model_card, render_report
 from stages.report.sample_overlap import mark_overlap, split_samples
@@ -46,7 +46,7 @@ SHOWN_SECTIONS = ("download", "tokenize", "train", "evaluate", "sample", "report
 @file_option("--samples", "samples_path", "reports/samples.txt", "The samples.")
 @output_file_option("--page", "page_path", "reports/report.html", "The file for the report.")
 @output_file_option("--card", "card_path", "reports/model_card.md", "The file for the model card.")
-@output_folder_option("--images", "images_folder", "reports/images", "The folder for the figures.")
+@output_folder_option("--figures", "figures_folder", "reports/figures", "The folder for the figures.")
 def command(
     params_path: Path,
     provenance_path: Path,
@@ -60,7 +60,7 @@ def command(
     samples_path: Path,
     page_path: Path,
     card_path: Path,
-    images_folder: Path,
+    figures_folder: Path,
 ) -> None:
     """Write an HTML report: losses, learning curve, calibration, difficult text, attention, samples and copied text.
 
@@ -96,11 +96,11 @@ def command(
         vocabulary=f"{len(tokenizer)} {tokenizer.unit}s (kind {tokenizer.kind})",
         has_unknown=isinstance(tokenizer, CharTokenizer) and tokenizer.has_unknown,
     )
-    pictures = draw_figures(data, tokenizer)
-    for name, picture in pictures.items():
-        write_text(images_folder / f"{name}.svg", picture.svg)
+    drawn_figures = draw_figures(data, tokenizer)
+    for name, drawn in drawn_figures.items():
+        write_text(figures_folder / f"{name}.svg", drawn.svg)
     write_text(card_path, render_model_card(data))
-    write_text(page_path, render_report(data, pictures, tokenizer, params.highlighted_tokens))
+    write_text(page_path, render_report(data, drawn_figures, tokenizer, params.highlighted_tokens))
     log.info("wrote the report to %s and the model card to %s", page_path, card_path)
     log.info("next: open %s in a browser", page_path)
 

@@ -11,7 +11,9 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 INK = "#444444"  # replaced by the text colour of the page
@@ -34,7 +36,7 @@ SETTINGS: Any = {
 def draw_losses(values: dict[str, float], unit: str) -> str:
     """Return a bar chart of losses; the first two, those of the model, are highlighted."""
     with mpl.rc_context(SETTINGS):
-        figure, axes = _figure(0.6 + 0.3 * len(values))
+        figure, axes = _figure(0.6 + 0.3 * len(values), left=0.2 + 0.07 * max(map(len, values)))
         axes.barh(list(values), list(values.values()), color=[BLUE, BLUE, *[GREY] * (len(values) - 2)])
         axes.invert_yaxis()
         axes.set_xlabel(f"nats per {unit} (lower is better)")
@@ -74,6 +76,8 @@ def draw_by_position(table: pd.DataFrame, unit: str) -> str:
     with mpl.rc_context(SETTINGS):
         figure, axes = _figure()
         axes.semilogx(mean_positions, mean_losses, color=BLUE, marker="o", markersize=3)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel=f"position in the window ({unit}s of context), logarithmic", ylabel=f"loss, nats per {unit}")
         return _svg(figure)
 
@@ -107,8 +111,13 @@ def draw_attention(layers: NDArray[np.floating[Any]], tokens: Sequence[str]) -> 
     layer_count, head_count, length = layers.shape[:3]
     labels = [token.replace("$", r"\$") for token in tokens]
     with mpl.rc_context(SETTINGS | {"axes.spines.left": False, "axes.spines.bottom": False, "font.size": 6}):
-        figure = Figure(figsize=(7.5, 7.5 / head_count * layer_count + 0.3), layout="constrained")
-        grid = figure.subplots(layer_count, head_count, squeeze=False)
+        label_inches = 0.1 + 0.04 * max(map(len, labels))
+        size = (7.5, (7.5 - label_inches) / head_count * layer_count + label_inches)
+        figure = Figure(figsize=size)
+        margins = _margins(size, left=label_inches, right=0.0, bottom=label_inches, top=0.2)
+        grid = figure.subplots(
+            layer_count, head_count, squeeze=False, gridspec_kw=margins | {"wspace": 0.04, "hspace": 0.12}
+        )
         for layer, row in enumerate(grid):
             for head, axes in enumerate(row):
                 axes.imshow(layers[layer, head], cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
@@ -148,9 +157,17 @@ def inline(svg: str, name: str, label: str) -> Markup:
     return Markup(body.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1))
 
 
-def _figure(height: float = 2.8):  # type: ignore[no-untyped-def]  # noqa: ANN202 - matplotlib has no types
-    figure = Figure(figsize=(7, height), layout="constrained")
-    return figure, figure.subplots()
+def _figure(height: float = 2.8, left: float = 0.7) -> tuple[Figure, Axes]:
+    """Return a figure with one plot; `left`, in inches, is the room for the labels of its vertical axis."""
+    size = (7.0, height)
+    figure = Figure(figsize=size)
+    return figure, figure.subplots(gridspec_kw=_margins(size, left, right=0.1, bottom=0.45, top=0.1))
+
+
+def _margins(size: tuple[float, float], left: float, right: float, bottom: float, top: float) -> dict[str, float]:
+    """Return margins in inches as shares of the figure; matplotlib's own layout engines draw a figure twice."""
+    width, height = size
+    return {"left": left / width, "right": 1 - right / width, "bottom": bottom / height, "top": 1 - top / height}
 
 
 def _svg(figure: Figure) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.core.prediction_file import Predictions
+from stages.metrics.prediction_file import Predictions
 from stages.report.difficulty import visible
 from stages.tokenizers.base import Tokenizer
 

@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from stages.core.prediction_file import Predictions
+from stages.metrics.prediction_file import Predictions
 from stages.report import difficulty, figures, highlighting
 from stages.report.sample_overlap import MarkedSamples
 from stages.tokenizers.base import Tokenizer
@@ -63,14 +63,14 @@ class ReportData:
 
 
 @dataclass(frozen=True)
-class Picture:
+class LabelledFigure:
     """A figure as SVG, and a text alternative."""
 
     svg: str
     label: str
 
 
-def draw_figures(data: ReportData, tokenizer: Tokenizer) -> dict[str, Picture]:
+def draw_figures(data: ReportData, tokenizer: Tokenizer) -> dict[str, LabelledFigure]:
     """Return the figures of the report by name."""
     metrics, predictions, unit = data.metrics, data.predictions, data.unit
     losses = {
@@ -84,23 +84,23 @@ def draw_figures(data: ReportData, tokenizer: Tokenizer) -> dict[str, Picture]:
     }
     val_losses, position_losses = data.curve["val_loss"], data.by_position["val_loss"]
     probabilities = np.exp(predictions.log_probs.astype(np.float64))
-    pictures = {
-        "losses": Picture(
+    drawn_figures = {
+        "losses": LabelledFigure(
             figures.draw_losses(losses, unit), ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
         ),
-        "curve": Picture(
+        "curve": LabelledFigure(
             figures.draw_curve(data.curve, unit),
             f"validation loss from {val_losses.iloc[0]:.3f} to {val_losses.iloc[-1]:.3f}",
         ),
-        "by_position": Picture(
+        "by_position": LabelledFigure(
             figures.draw_by_position(data.by_position, unit),
             f"loss {position_losses.iloc[0]:.3f} at the first position, {position_losses.iloc[-1]:.3f} at the last",
         ),
-        "probabilities": Picture(
+        "probabilities": LabelledFigure(
             figures.draw_probabilities(probabilities, unit),
             f"the median probability of the actual {unit} is {np.median(probabilities):.3f}",
         ),
-        "calibration": Picture(
+        "calibration": LabelledFigure(
             figures.draw_calibration(data.calibration, unit),
             f"expected calibration error {metrics['calibration_error']}",
         ),
@@ -109,14 +109,16 @@ def draw_figures(data: ReportData, tokenizer: Tokenizer) -> dict[str, Picture]:
     if len(attention):
         layers = attention[: max(1, MAX_ATTENTION_MAPS // attention.shape[1])]
         tokens = [difficulty.visible(tokenizer.display(token_id)) for token_id in predictions.attention_ids.tolist()]
-        pictures["attention"] = Picture(
+        drawn_figures["attention"] = LabelledFigure(
             figures.draw_attention(layers, tokens),
             f"attention of {len(layers)} layers and {layers.shape[1]} heads over {len(tokens)} {unit}s",
         )
-    return pictures
+    return drawn_figures
 
 
-def render_report(data: ReportData, pictures: dict[str, Picture], tokenizer: Tokenizer, highlighted_count: int) -> str:
+def render_report(
+    data: ReportData, drawn_figures: dict[str, LabelledFigure], tokenizer: Tokenizer, highlighted_count: int
+) -> str:
     """Return the report as HTML; `highlighted_count` tokens of the validation text are shown."""
     predictions = data.predictions
     bits = -predictions.log_probs.astype(np.float64) / np.log(2)
@@ -126,7 +128,7 @@ def render_report(data: ReportData, pictures: dict[str, Picture], tokenizer: Tok
     attention_text = "".join(tokenizer.display(token_id) for token_id in predictions.attention_ids.tolist())
     return load_template("report.html.j2").render(
         data=data,
-        pictures={name: figures.inline(picture.svg, name, picture.label) for name, picture in pictures.items()},
+        drawn_figures={name: figures.inline(drawn.svg, name, drawn.label) for name, drawn in drawn_figures.items()},
         tables=[
             (title, rows)
             for pair, table in zip(titles, (by_token, by_context), strict=True)

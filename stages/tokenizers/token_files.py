@@ -1,4 +1,4 @@
-"""The token files of a text: train.npy, val.npy and tokens.json, which says whose tokens they are."""
+"""The token files of a text: train.npy, val.npy and tokens.json, which identifies their tokenizer."""
 
 import json
 from collections.abc import Iterable

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 from torch import Tensor
 
+from stages.core.device import ComputeParams, prepare_device
 from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, model_option, output_file_option
@@ -27,7 +27,7 @@ from stages.tokenizers.base import Tokenizer
 @model_option
 @output_file_option("--table", "table_path", None, "The file for a table of tokens: position, text, bits, probability.")
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda", "mps"]), default="cpu", show_default=True, help="The device."
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="cpu", show_default=True, help="The device."
 )
 @unknown_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as a line of JSON.")
@@ -35,7 +35,7 @@ def command(
     file: Path,
     model_folder: Path,
     table_path: Path | None,
-    device: str,
+    device: Any,  # noqa: ANN401 - as checked by Click
     unknown: Any,  # noqa: ANN401 - an UnknownPolicy, as checked by Click
     as_json: bool,
 ) -> None:
@@ -46,7 +46,7 @@ def command(
     Example: folio score data/raw/corpus.txt --table bits.tsv
     """
     start_log("score")
-    text_model = TextModel(load_model(model_folder), torch.device(device))
+    text_model = TextModel(load_model(model_folder), prepare_device(ComputeParams(device=device)))
     text = sys.stdin.read() if str(file) == "-" else read_text(file)
     ids, bits = text_model.token_bits(text, unknown)
     characters, size = (int(lengths[ids[1:]].sum()) for lengths in text_model.tokenizer.token_lengths())

@@ -16,12 +16,12 @@ class Batch:
     Attributes:
         inputs: token ids, (B, T) int64.
         targets: the token that follows each input, (B, T) int64.
-        positions: where in the training text the inputs are, (B, T).
+        text_positions: where in the training text the inputs are, (B, T).
     """
 
     inputs: Tensor
     targets: Tensor
-    positions: Tensor
+    text_positions: Tensor
 
 
 class BatchSampler:

@@ -109,10 +109,12 @@ class TrainingCheckpoint:
         if not trainer.group.is_first:
             return
         path = self.folder / f"step-{trainer.step}.safetensors"
-        write_bytes(path, save({name: tensor.cpu().contiguous() for name, tensor in state_tensors(trainer).items()}))
+        state = {name: tensor.cpu().contiguous() for name, tensor in state_tensors(trainer).items()}
+        write_bytes(path, save(state))
         latest = {
             "file": path.name,
             "sha256": sha256(path),
+            "tensors": sorted(state),
             "step": trainer.step,
             "curve": [asdict(point) for point in trainer.curve],
             "seconds": trainer.seconds,
@@ -134,15 +136,19 @@ class TrainingCheckpoint:
                 raise ValueError(f"{path.name} is missing")
             if sha256(path) != latest["sha256"]:
                 raise ValueError(f"the sha256 of {path.name} differs from latest.json")
-            restore_tensors(trainer, load_file(path))
+            state = load_file(path)
+            if sorted(state) != latest["tensors"]:
+                raise ValueError(f"{path.name} and latest.json name different tensors")
+            step, seconds = int(latest["step"]), float(latest["seconds"])
+            curve = [CurvePoint(**point) for point in latest["curve"]]
+            restore_tensors(trainer, state)
         except FileNotFoundError:
             self._log_other_checkpoints()
             return False
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
-            log.warning("the checkpoint in %s is damaged (%s); training starts from the beginning", self.folder, error)
+            log.warning("the checkpoint in %s is damaged (%r); training starts from the beginning", self.folder, error)
             return False
-        trainer.step, trainer.seconds = latest["step"], latest["seconds"]
-        trainer.curve = [CurvePoint(**point) for point in latest["curve"]]
+        trainer.step, trainer.seconds, trainer.curve = step, seconds, curve
         return True
 
     def _log_other_checkpoints(self) -> None:

@@ -28,7 +28,7 @@ from stages.tokenizers.token_files import check_length, load_sources, load_token
 from stages.train.checkpoint import TrainingCheckpoint, training_fingerprint
 from stages.train.distributed import ProcessGroup, launch_processes
 from stages.train.params import RuntimeParams, TrainParams
-from stages.train.setup import create_trainer
+from stages.train.setup import prepare_training
 from stages.train.signals import catch_stop_signals
 from stages.train.tracking import TrackerFactory, Trackers, load_tracker, track
 from stages.train.trainer import COLUMNS, CurvePoint, Trainer
@@ -74,7 +74,7 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
     train, val = tokens_to_device(train_ids, device), tokens_to_device(val_ids, device)
     initial_model = load_initial_model(Path(params.init_from), tokenizer) if params.init_from else None
     with group.connected(device):
-        model, trainer = create_trainer(
+        model, trainer = prepare_training(
             model_params,
             params,
             runtime,
@@ -148,10 +148,9 @@ def load_initial_model(folder: Path, tokenizer: Tokenizer) -> LanguageModel:
     if other.fingerprint != tokenizer.fingerprint:
         theirs, ours = ({each.display(index) for index in range(len(each))} for each in (other, tokenizer))
         raise ModelError(
-            f"train.init_from is a model with another vocabulary: kind {other.kind}, {len(theirs)} {other.unit}s, "
-            f"{len(theirs - ours)} of which this text lacks. This text has kind {tokenizer.kind} and "
-            f"{len(ours - theirs)} {tokenizer.unit}s that the model lacks. Set tokenize.tokenizer to "
-            f"{folder}/tokenizer.json"
+            f"train.init_from is a model with another vocabulary ({other.kind}, {len(theirs)} {other.unit}s) than this "
+            f"text ({tokenizer.kind}, {len(ours)} {tokenizer.unit}s): {len(theirs - ours)} are only in the model, "
+            f"{len(ours - theirs)} only in the text. Set tokenize.tokenizer to {folder}/tokenizer.json"
         )
     return trained.model
 

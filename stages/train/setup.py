@@ -18,7 +18,7 @@ from stages.train.params import RuntimeParams, TrainParams
 from stages.train.trainer import Trainer
 
 
-def create_trainer(
+def prepare_training(
     model_params: ModelParams,
     params: TrainParams,
     runtime: RuntimeParams,
@@ -78,8 +78,7 @@ def copy_weights(source: LanguageModel, target: LanguageModel) -> None:
         found = {name: value for name, value in source.params.model_dump().items() if value != wanted[name]}
         differences = ", ".join(f"model.{name} is {value} there, {wanted[name]} here" for name, value in found.items())
         raise ModelError(
-            f"train.init_from has a model of another architecture or vocabulary size"
-            f"{f' ({differences})' if found else ''}; set `model:` to its values"
+            f"train.init_from has a model of another architecture ({differences}); set `model:` to its values"
         )
     with torch.no_grad():
         for name, weight in targets.items():

@@ -162,6 +162,8 @@ class Trainer:
             optimizer.step()
         self.step += 1
         self.losses.append(loss)
+        if self.params.max_seconds and loss.device.type == "cuda":
+            torch.cuda.synchronize()
         if self.params.max_seconds:  # averaged, so that all processes stop at the same step
             self.seconds = self.group.mean_number(self.seconds + time.monotonic() - start)
         if self.ema:
@@ -202,7 +204,7 @@ class Trainer:
         # The processes exchange gradients once per step.
         synchronization = nullcontext() if is_last or self.group.count == 1 else self.forward_model.no_sync()  # type: ignore[operator]
         with synchronization:
-            logits = self.forward_model(batch.inputs, positions=batch.positions)
+            logits = self.forward_model(batch.inputs, text_positions=batch.text_positions)
             loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
             torch.autograd.backward(loss / batch_count)
         return loss.detach()
@@ -239,14 +241,14 @@ class Trainer:
 
     @contextmanager
     def _ema_weights(self) -> Iterator[None]:
-        self.swap_ema_weights()
+        self._swap_ema_weights()
         try:
             yield
         finally:
-            self.swap_ema_weights()
+            self._swap_ema_weights()
 
     @torch.no_grad()
-    def swap_ema_weights(self) -> None:
+    def _swap_ema_weights(self) -> None:
         """Exchange the weights and their average, if there is one."""
         if self.ema is None:
             return
@@ -257,6 +259,6 @@ class Trainer:
 
     @torch.no_grad()
     def _finish(self) -> None:
-        self.swap_ema_weights()
+        self._swap_ema_weights()
         for weight, best in zip(self.model.parameters(), self.best_weights, strict=False):
             weight.copy_(best)

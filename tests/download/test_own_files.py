@@ -80,7 +80,7 @@ def test_every_text_file_is_a_document_in_the_order_of_paths(own: Path, ending: 
     ("name", "content", "message"),
     [
         ("a.jsonl", b'{"body": "x"}\n', "has no column 'text' (it has: body); set download.column"),
-        ("a.jsonl", b'{"text": "x"}\n{"text": 5}\n', "row 2 has 5 in column 'text', which is not a text"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 5}\n', "row 2 has 5 in column 'text', which is not a string"),
         ("a.jsonl", b"no json\n", "is not JSON Lines"),
         ("a.parquet", b"no parquet", "cannot be read as Parquet"),
         ("a.txt.gz", b"no gzip", "cannot be read"),

@@ -1,4 +1,4 @@
-"""Disks that are full, files that may not be written, numbers that are none: one line, and nothing half-written."""
+"""Full disks, read-only folders and losses that are NaN: one line of error, and no partial file."""
 
 import os
 import resource
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.faults
 
 
 def run_with_file_limit(project, stage: str, limit: int) -> tuple[int, str]:
-    """Run a stage that may write no file beyond a size, as on a disk with so much left."""
+    """Run a stage with a limit on the size of files, as on a nearly full disk."""
 
     def limited() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that writing fails, as on a full disk
@@ -67,7 +67,7 @@ def small_disk(make_project) -> Iterator[Project]:
         ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", project.folder / "models"], check=False
     )
     if mounted.returncode:
-        pytest.skip("a small disk can be made by root alone, outside a container that forbids it")
+        pytest.skip("only root can mount a small disk, outside a container that forbids it")
     yield project
     subprocess.run(["umount", project.folder / "models"], check=True)
 
@@ -78,7 +78,7 @@ def test_a_full_small_disk_is_reported_in_one_line_and_leaves_no_partial_model(s
     assert (code, output.splitlines()[-1].startswith("Error: No space left on device")) == (1, True), output
     assert [path.name for path in (small_disk.folder / "models").iterdir()] == ["other"]
     (small_disk.folder / "models/other").unlink()
-    code, output = small_disk.run()  # the state was kept: what was learned is not learned again
+    code, output = small_disk.run()  # the checkpoint was kept, so training resumes
     assert (code, "resumed at step" in output) == (0, True)
 
 

@@ -35,7 +35,7 @@ def test_killed_at_random_moments_ends_at_the_same_bits(make_project, kind):
         wants_saving = in_saving < KILLS / 4
         while wants_saving and process.poll() is None and not interrupted_in_saving(project.folder):
             pass
-        if process.poll() is not None:  # it was done before the blow
+        if process.poll() is not None:  # it finished before the kill
             process.communicate()
             continue
         end(process)

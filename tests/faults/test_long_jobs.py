@@ -1,4 +1,4 @@
-"""What ends a training before its last step, and what a training may begin with."""
+"""Stopping before the last step, and starting from a trained model."""
 
 import shutil
 import time

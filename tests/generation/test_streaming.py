@@ -103,3 +103,14 @@ def test_the_temperature_changes_what_is_generated():
     model, prompt = random_model(), torch.tensor([[1, 2, 3]])
     cold, warm = (generate_tokens(model, prompt, 30, SamplingParams(temperature=t), [1]) for t in (0.2, 2.0))
     assert not torch.equal(cold, warm)
+
+
+@pytest.mark.parametrize("changes", [changes for changes in MODELS if changes.get("kind", "gpt") == "gpt"], ids=str)
+@torch.inference_mode()
+def test_the_fast_decoder_gives_the_logits_of_the_model(changes, monkeypatch):
+    monkeypatch.setattr("stages.models.gpt_decoder.TABLE_LENGTH", 8)
+    model, text = random_model(**changes), torch.randint(VOCAB_SIZE, (2, 3 * BLOCK))
+    decoder, kv_cache = make_decoder(model), model.new_kv_cache()
+    for index, token in enumerate(text.split(1, dim=1)):
+        logits = decoder.step(token)
+        torch.testing.assert_close(logits, model(token, kv_cache=kv_cache)[:, -1], atol=1e-4, rtol=1e-4, msg=str(index))

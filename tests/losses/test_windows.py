@@ -12,7 +12,7 @@ def predicted(batches) -> list[tuple[int, int]]:
     for batch in batches:
         for inputs, targets in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
             assert inputs[1:] == targets[:-1]
-            found += [(target, seen) for seen, target in enumerate(targets, 1) if seen > batch.first]
+            found += [(target, seen) for seen, target in enumerate(targets, 1) if seen > batch.first_counted]
     return found
 
 

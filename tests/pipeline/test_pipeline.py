@@ -78,7 +78,7 @@ class Project:
         return done.stdout
 
     def repro(self, *options: str, **environment: str) -> list[str]:
-        """Run `dvc repro`; name the stages whose command ran, which those that the run cache had are not."""
+        """Run `dvc repro`; return the stages that ran, not those restored from the run cache."""
         return re.findall(r"^Running stage '(\w+)'", self.run("dvc", "repro", *options, **environment), re.MULTILINE)
 
     def read(self, path: str | Path) -> str:
@@ -120,7 +120,7 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Make a clone of what is here, run it small, and commit, which must not be changed."""
+    """Clone the working tree, run a small pipeline and commit it; tests must not change it."""
     base = tmp_path_factory.mktemp("pipeline")
     project = Project(base / "finished", clean_environment(base))
     copy_work_tree(project.folder)
@@ -137,7 +137,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def project(finished: Project, tmp_path: Path) -> Project:
-    """Copy the finished run, that may be changed."""
+    """Return a copy of the finished run that a test may change."""
     return finished.copied_to(tmp_path / "project")
 
 

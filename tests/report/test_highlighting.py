@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from stages.core.prediction_file import Predictions
+from stages.metrics.prediction_file import Predictions
 from stages.report.highlighting import highlighted_tokens, token_details
 from stages.tokenizers.char import CharTokenizer
 

@@ -72,7 +72,7 @@ def test_awkward_text_is_shown_as_text(inside: Path):
 
 
 def test_the_report_is_reproducible(inside: Path):
-    files = ["reports/report.html", "reports/model_card.md", *map(str, Path("reports/images").iterdir())]
+    files = ["reports/report.html", "reports/model_card.md", *map(str, Path("reports/figures").iterdir())]
     before = {name: Path(name).read_bytes() for name in files}
     run("report")
     assert {name: Path(name).read_bytes() for name in files} == before

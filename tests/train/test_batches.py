@@ -20,7 +20,7 @@ def test_windows_reach_both_ends_of_the_text_and_no_further():
 def test_the_seed_alone_decides_what_is_drawn():
     text = torch.arange(200, dtype=torch.uint8)
     first, second = BatchSampler(text, 8, 4, seed=1), BatchSampler(text, 8, 4, seed=1)
-    torch.rand(7)  # the global generator has no say
+    torch.rand(7)  # the global generator has no effect
     assert torch.equal(first.sample().inputs, second.sample().inputs)
     assert not torch.equal(first.sample().inputs, BatchSampler(text, 8, 4, seed=2).sample().inputs)
 

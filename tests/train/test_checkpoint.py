@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from stages.core.errors import Interrupted, WorkError
+from stages.core.files import sha256
 from stages.train.checkpoint import (
     FORMAT,
     TrainingCheckpoint,
@@ -106,7 +108,7 @@ def test_parameters_tokens_machine_and_code_are_in_the_fingerprint(tmp_path, nam
     assert {key for key in before if before[key] != after[key]} == {f"tokens/{name}", "threads"}
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "no json", "missing"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "no json", "no step", "no momentum", "missing"])
 def test_a_damaged_checkpoint_is_reported_and_ignored(tokens, tokenizer, tmp_path, monkeypatch, damage):
     warnings: list[str] = []
     monkeypatch.setattr("stages.train.checkpoint.log.warning", lambda text, *values: warnings.append(text % values))
@@ -124,6 +126,16 @@ def test_a_damaged_checkpoint_is_reported_and_ignored(tokens, tokenizer, tmp_pat
             path.write_bytes(b"")
         case "no json":
             (checkpoint.folder / "latest.json").write_text("{")
+        case "no step":
+            latest = json.loads((checkpoint.folder / "latest.json").read_text())
+            del latest["step"]
+            (checkpoint.folder / "latest.json").write_text(json.dumps(latest))
+        case "no momentum":  # with the digest that fits
+            state = load_file(path)
+            del state[next(name for name in state if name.startswith("optimizer.0"))]
+            save_file(state, path)
+            latest = json.loads((checkpoint.folder / "latest.json").read_text())
+            (checkpoint.folder / "latest.json").write_text(json.dumps(latest | {"sha256": sha256(path)}))
         case "missing":
             path.unlink()
     fresh = make_trainer(tokens, tokenizer)

@@ -19,8 +19,8 @@ def test_updates_equal_those_of_torchs_muon(shape):
     torch.manual_seed(1)
     ours, theirs = nn.Parameter(torch.randn(shape)), nn.Parameter(torch.zeros(shape))
     theirs.data.copy_(ours.data)
-    mine = Muon([ours], lr=0.1, momentum=0.9, weight_decay=0.01, dtype=torch.bfloat16)
-    torchs = torch.optim.Muon([theirs], lr=0.1, momentum=0.9, weight_decay=0.01)
+    mine = Muon([ours], lr=0.1, momentum=0.9, weight_decay=0.5, dtype=torch.bfloat16)
+    torchs = torch.optim.Muon([theirs], lr=0.1, momentum=0.9, weight_decay=0.5)
     for _ in range(5):
         ours.grad = torch.randn(shape)
         theirs.grad = ours.grad.clone()

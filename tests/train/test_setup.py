@@ -4,13 +4,13 @@ import torch
 from stages.core.device import ComputeParams
 from stages.core.errors import ModelError
 from stages.models.base import build_model
-from stages.train.setup import compile_model, copy_weights, create_trainer
+from stages.train.setup import compile_model, copy_weights, prepare_training
 from tests.conftest import model_params, runtime_params, train_params
 from tests.train.test_trainer import COMPUTE, make_trainer
 
 
 def test_a_model_without_trainable_weights_has_no_trainer(tokens, tokenizer):
-    model, trainer = create_trainer(
+    model, trainer = prepare_training(
         model_params(kind="kneser_ney"), train_params(), runtime_params(), COMPUTE, len(tokenizer), tokens, tokens
     )
     assert trainer is None
@@ -31,7 +31,7 @@ def test_the_switches_for_a_gpu_learn_on_the_cpu(tokens, tokenizer):
     )
     model = model_params(prior="kneser_ney", cache_lm=True, dropout=0.2, sliding_window=8, n_layer=2)
     train, val = tokens[:4000], tokens[4000:]
-    _, trainer = create_trainer(model, params, runtime_params(), compute, len(tokenizer), train, val)
+    _, trainer = prepare_training(model, params, runtime_params(), compute, len(tokenizer), train, val)
     assert trainer
     assert trainer.model.compute_dtype == torch.bfloat16
     trainer.train()

@@ -9,7 +9,7 @@ from stages.core.errors import WorkError
 from stages.models.base import LanguageModel
 from stages.tokenizers.char import CharTokenizer
 from stages.train.batches import Batch
-from stages.train.setup import create_trainer
+from stages.train.setup import prepare_training
 from stages.train.trainer import Trainer
 from tests.conftest import model_params, runtime_params, train_params
 
@@ -21,7 +21,7 @@ def make_trainer(
 ) -> Trainer:
     train, val = (tokens_to_device(part.numpy(), torch.device(device)) for part in (tokens[:4000], tokens[4000:]))
     params = model_params(**(model_changes or {})), train_params(**changes), runtime_params()
-    trainer = create_trainer(*params, COMPUTE, len(tokenizer), train, val)[1]
+    trainer = prepare_training(*params, COMPUTE, len(tokenizer), train, val)[1]
     assert trainer
     return trainer
 
@@ -111,7 +111,7 @@ def test_training_uses_counts_of_the_other_folds(tokens, tokenizer):
     trainer = make_trainer(tokens, tokenizer, {"prior": "kneser_ney"})
     batch = trainer.sampler.sample()
     with torch.no_grad():
-        logits = trainer.forward_model(batch.inputs, positions=batch.positions)
+        logits = trainer.forward_model(batch.inputs, text_positions=batch.text_positions)
         overfitted = trainer.model(batch.inputs)
     losses = [torch.nn.functional.cross_entropy(x.flatten(0, 1), batch.targets.flatten()) for x in (logits, overfitted)]
     assert losses[0] > losses[1] + 0.05

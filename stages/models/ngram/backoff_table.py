@@ -86,8 +86,8 @@ class BackoffTableBuilder:
     def __init__(self, vocab_size: int, max_dense_entries: int) -> None:
         self.vocab_size, self.max_dense_entries = vocab_size, max_dense_entries
         self.first_rows: list[int] = []
-        self.count = 1
-        self.lengths, self.tokens = [np.zeros(1, np.int64)], [np.zeros(0, np.uint8)]
+        self.row_count = 1
+        self.row_lengths, self.tokens = [np.zeros(1, np.int64)], [np.zeros(0, np.uint8)]
         self.probs, self.backoff_weights = [np.zeros(0, np.float32)], [np.ones(1, np.float32)]
         self.dense: list[FloatArray] = [np.full((1, vocab_size), 1 / vocab_size, np.float32)]
 
@@ -117,9 +117,9 @@ class BackoffTableBuilder:
         probs = ((counts - discounts)[positive] / totals[owner]).astype(np.float32)
         weights = np.divide(discounted, totals, out=np.ones(rows), where=totals > 0).astype(np.float32)
         self._add_dense(rows, owner, tokens, probs, weights, backoff_rows)
-        self.first_rows.append(self.count)
-        self.count += rows
-        self.lengths.append(np.bincount(owner, minlength=rows))
+        self.first_rows.append(self.row_count)
+        self.row_count += rows
+        self.row_lengths.append(np.bincount(owner, minlength=rows))
         self.tokens.append(tokens.astype(np.min_scalar_type(self.vocab_size - 1)))
         self.probs.append(probs)
         self.backoff_weights.append(weights)
@@ -136,7 +136,7 @@ class BackoffTableBuilder:
         dense_rows = sum(map(len, self.dense))
         is_unigram = not self.first_rows
         fits = (dense_rows + rows) * self.vocab_size <= self.max_dense_entries
-        if dense_rows != self.count or not (is_unigram or fits):
+        if dense_rows != self.row_count or not (is_unigram or fits):
             return
         table = np.concatenate(self.dense)[backoff_rows] * weights[:, None]
         table[owner, tokens] += probs
@@ -145,7 +145,7 @@ class BackoffTableBuilder:
     def build(self, persistent: bool = True) -> BackoffTable:
         """Return the table."""
         table = BackoffTable(persistent)
-        offsets = np.concatenate(([0], np.concatenate(self.lengths).cumsum()))
+        offsets = np.concatenate(([0], np.concatenate(self.row_lengths).cumsum()))
         table.first_rows = torch.tensor(self.first_rows)
         table.offsets = torch.from_numpy(offsets.astype(np.int32 if offsets[-1] < 2**31 else np.int64))
         table.tokens = torch.from_numpy(np.concatenate(self.tokens))

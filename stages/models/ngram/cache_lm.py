@@ -26,35 +26,35 @@ class ContextMatches:
     Attributes:
         later: the later position of each pair.
         earlier: the earlier position, in the same window.
-        length: number of tokens that match, as an index: 0 for MIN_CONTEXT.
-        counts: number of earlier positions that match each position in at least so many tokens, (lengths, N).
+        length_index: number of tokens that match, less MIN_CONTEXT.
+        counts: number of earlier positions that match each position in at least so many tokens, (num_lengths, N).
         ids: the flattened windows, (N,).
     """
 
     later: Tensor
     earlier: Tensor
-    length: Tensor
+    length_index: Tensor
     counts: Tensor
     ids: Tensor
 
 
-def find_context_matches(ids: Tensor, lengths: int) -> ContextMatches:
-    """Return the matches in windows, (B, T), for contexts of MIN_CONTEXT … MIN_CONTEXT + lengths - 1 tokens."""
+def find_context_matches(ids: Tensor, num_lengths: int) -> ContextMatches:
+    """Return the matches in windows, (B, T), for contexts of MIN_CONTEXT … MIN_CONTEXT + num_lengths - 1 tokens."""
     later, earlier = _matching_pairs(ids)
     flat_ids, window_size = ids.flatten(), ids.shape[1]
-    counts = torch.zeros(lengths, len(flat_ids), device=ids.device)
-    length = torch.zeros_like(later)
+    counts = torch.zeros(num_lengths, len(flat_ids), device=ids.device)
+    length_index = torch.zeros_like(later)
     # The pairs that still match, and their positions.
     pairs, pair_later, pair_earlier = torch.arange(len(later), device=ids.device), later, earlier
-    for index in range(lengths):
+    for index in range(num_lengths):
         if index:
             back = MIN_CONTEXT + index - 1
             inside = pair_earlier % window_size >= back
             matches = inside & (flat_ids[pair_later - back] == flat_ids[pair_earlier - back])
             pairs, pair_later, pair_earlier = pairs[matches], pair_later[matches], pair_earlier[matches]
-            length[pairs] = index
+            length_index[pairs] = index
         counts[index] = torch.bincount(pair_later, minlength=len(flat_ids))
-    return ContextMatches(later, earlier, length, counts, flat_ids)
+    return ContextMatches(later, earlier, length_index, counts, flat_ids)
 
 
 def apply_cache_lm(matches: ContextMatches, probs: Tensor, strengths: tuple[float, ...]) -> Tensor:
@@ -75,9 +75,9 @@ def apply_cache_lm(matches: ContextMatches, probs: Tensor, strengths: tuple[floa
     for index in range(1, len(strengths)):  # a match of k tokens counts for every length up to k
         pair_weights[index] += pair_weights[index - 1]
     out = probs.reshape(-1, vocab_size) * backoff_weight[:, None]
-    length = matches.length.clamp(max=len(strengths) - 1)
+    length_index = matches.length_index.clamp(max=len(strengths) - 1)
     cells = matches.later * vocab_size + matches.ids[matches.earlier + 1]
-    out.view(-1).scatter_add_(0, cells, pair_weights[length, matches.later])
+    out.view(-1).scatter_add_(0, cells, pair_weights[length_index, matches.later])
     return out.view_as(probs)
 
 
@@ -87,8 +87,9 @@ def _matching_pairs(ids: Tensor) -> tuple[Tensor, Tensor]:
     flat_ids = ids.flatten()
     position = torch.arange(batch * length, device=ids.device)
     key = torch.div(position, length, rounding_mode="floor")
+    id_range = int(flat_ids.max()) + 1
     for back in range(MIN_CONTEXT):
-        key = key * (int(flat_ids.max()) + 1) + flat_ids.roll(back)
+        key = key * id_range + flat_ids.roll(back)
     has_context = position % length >= MIN_CONTEXT - 1
     key = torch.where(has_context, key, -1 - position)  # without context: a unique key
     key, order = key.sort(stable=True)

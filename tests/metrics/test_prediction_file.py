@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.core.errors import TextError
-from stages.core.prediction_file import read_predictions, write_predictions
+from stages.metrics.prediction_file import read_predictions, write_predictions
 from tests.report.test_highlighting import PREDICTIONS
 
 

@@ -1,0 +1,65 @@
+"""Metrics of a model whose probabilities are known, by hand."""
+
+import math
+
+import pytest
+import torch
+
+from stages.core.errors import ParameterError
+from stages.evaluate.command import convert_loss, model_metrics, window_sizes
+from stages.evaluate.params import EvaluateParams
+from stages.losses.losses import evaluate_loss
+from stages.losses.windows import blockwise_windows
+from stages.models.base import build_model
+from stages.models.bigram import Bigram
+from stages.models.model_folder import TrainedModel
+from stages.tokenizers.byte import ByteTokenizer
+from stages.tokenizers.char import CharTokenizer
+from tests.conftest import model_params
+
+
+@pytest.fixture
+def trained() -> TrainedModel:
+    """Return a bigram model of a, b and ä: after any character, a has probability 0.5, b and ä 0.25 each."""
+    model = build_model(model_params(kind="bigram"), 3).eval()
+    assert isinstance(model, Bigram)
+    model.table.weight.data.copy_(torch.tensor([0.5, 0.25, 0.25]).log().expand(3, 3))
+    return TrainedModel(model, CharTokenizer.from_text("abä"), {"tokens_seen": 7})
+
+
+def test_every_metric_has_the_value_by_hand(trained):
+    val = torch.tensor([0, 0, 1, 2, 0])  # predicts a, b, ä, a: 1 + 2 + 2 + 1 bits
+    train = torch.tensor([1, 0, 0])  # predicts a, a: 1 + 1 bits
+    reports = [evaluate_loss(trained.model, blockwise_windows(ids, 32, 1)) for ids in (val, train)]
+    metrics = model_metrics(trained, *reports, val)
+    assert metrics == pytest.approx({
+        "val_loss": 1.5 * math.log(2),
+        "train_loss": math.log(2),
+        "val_loss_per_character": 1.5 * math.log(2),
+        "val_loss_per_byte": 1.2 * math.log(2),  # ä has two bytes
+        "val_bits_per_character": 1.5,
+        "val_bits_per_byte": 1.2,
+        "val_perplexity": 2**1.5,
+        "val_accuracy": 0.5,
+        "generalization_gap": 0.5 * math.log(2),
+        "calibration_error": 0.0,  # confidence 0.5, accuracy 0.5
+        "parameters": 9,
+        "tokens_seen": 7,
+    }, abs=1e-6)  # fmt: skip
+
+
+def test_a_loss_per_token_is_converted_to_characters_and_bytes():
+    val = torch.tensor(list("aä水".encode()))  # six bytes, the first is not predicted
+    assert convert_loss(1.0, val, ByteTokenizer()) == pytest.approx((5 / 2, 5 / 5))
+
+
+@pytest.mark.parametrize(
+    ("stride", "block_size", "sizes"), [(0, 100, (100, 50)), (7, 1000, (256, 7)), (0, 1, (1, 1)), (8, 8, (8, 8))]
+)
+def test_window_sizes_default_to_half_a_block(stride, block_size, sizes):
+    assert window_sizes(EvaluateParams(stride=stride), block_size) == sizes
+
+
+def test_a_stride_beyond_the_block_is_refused():
+    with pytest.raises(ParameterError, match=r"evaluate.stride is 9: it must be at most model.block_size, 8"):
+        window_sizes(EvaluateParams(stride=9), 8)
