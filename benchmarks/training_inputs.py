@@ -8,10 +8,12 @@ from ruamel.yaml import YAML
 from torch import Tensor
 
 from stages.core.device import ComputeParams, prepare_device, tokens_to_device
+from stages.core.params import without_auto
 from stages.models.base import LanguageModel
 from stages.models.params import ModelParams
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import load_tokens
+from stages.train.auto import Settings, TextSize, choose_settings
 from stages.train.params import RuntimeParams, TrainParams
 from stages.train.setup import prepare_training
 from stages.train.trainer import Trainer
@@ -39,9 +41,15 @@ class TrainingInputs:
         self, model: dict[str, Any] | None = None, train: dict[str, Any] | None = None
     ) -> tuple[LanguageModel, Trainer | None]:
         """Return a new model and its trainer, with some keys of `model` and `train` changed; without logging."""
+        settings = Settings(
+            without_auto(self.document["model"], ModelParams) | (model or {}),
+            without_auto(self.document["train"], TrainParams) | {"eval_every": 10**9} | (train or {}),
+        )
+        text = TextSize(len(self.train), len(self.val), self.vocab_size)
+        choose_settings(settings, text, self.document["budget"])
         return prepare_training(
-            ModelParams.model_validate(self.document["model"] | (model or {})),
-            TrainParams.model_validate(self.document["train"] | {"eval_every": 10**9} | (train or {})),
+            ModelParams.model_validate(settings.model),
+            TrainParams.model_validate(settings.train),
             RuntimeParams(log_every=10**9),
             self.compute,
             self.vocab_size,

@@ -56,7 +56,7 @@ MUTATIONS = {
     ),
     "back-off weights ignored": Mutation("stages/models/ngram/backoff_table.py", "probs = probs * weights[:, :1]", "probs = probs * 1"),
     "cache language model left out": Mutation(
-        "stages/models/ngram/mixture.py", "torch.stack((probs, cache_probs), dim=2)", "torch.stack((probs, bigram_probs), dim=2)"
+        "stages/models/ngram/mixture.py", "torch.stack((probs, cache_probs, adapted_probs), dim=2)", "torch.stack((probs, bigram_probs, adapted_probs), dim=2)"
     ),
     "folds shifted by one token": Mutation(
         "stages/models/ngram/cross_fitting.py", "fold_of_position[index:] * np.int64(size)", "np.roll(fold_of_position, 1)[index:] * np.int64(size)"

@@ -17,13 +17,24 @@ SMALL_MODEL: dict[str, object] = {
     "n_head": 2,
     "n_embd": 16,
     "sliding_window": 8,
+    "dropout": 0.0,
+    "prior": "kneser_ney",
     "ngram_order": 4,
     "cross_fit_folds": 3,
+    "cache_lm": True,
+}
+SMALL_TRAIN: dict[str, object] = {
+    "lr": 0.02,
+    "lr_embedding": 0.02,
+    "lr_head": 0.003,
+    "weight_decay": 0.0,
+    "warmup_steps": 20,
+    "max_tokens": 0,
 }
 SMALL: dict[str, dict[str, object]] = {
     "compute": {"threads": 1},
     "model": SMALL_MODEL,
-    "train": {"max_steps": 30, "batch_size": 4, "eval_every": 10},
+    "train": SMALL_TRAIN | {"max_steps": 30, "batch_size": 4, "eval_every": 10},
     "runtime": {"log_every": 10},
     "evaluate": {"batch_size": 16, "short_block_size": 8},
     "sample": {"num_samples": 2, "max_new_tokens": 30, "prompt": "the "},

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import load_sources, load_tokens
@@ -264,3 +265,34 @@ def test_a_prompt_longer_than_the_block_is_continued(with_model):
 def test_a_seed_gives_the_same_samples(with_model):
     assert run("sample", "--seed", "3").stdout == run("sample", "--seed", "3").stdout
     assert run("sample", "--seed", "3").stdout != run("sample", "--seed", "4").stdout
+
+
+def test_a_model_that_is_worse_than_counting_is_reported_everywhere(project):
+    set_params(train={"lr": 20.0, "lr_embedding": 20.0, "lr_head": 20.0}, model={"cache_lm": False})
+    run("train")
+    assert "the model is worse than counting n-grams" in run("evaluate").output
+    run("sample", "--output", "reports/samples.txt")
+    write_provenance()
+    run("report")
+    for name in ("report.html", "model_card.md"):
+        assert "Worse than counting." in Path("reports", name).read_text()
+
+
+def test_settings_that_are_auto_are_chosen_recorded_and_shown(project):
+    document = YAML().load(Path("params.yaml"))
+    document["model"]["n_embd"] = document["model"]["n_head"] = document["train"]["max_steps"] = "auto"
+    YAML().dump(document, Path("params.yaml"))
+    lines = run("train", "--dry-run").output
+    assert "model.n_embd" in lines
+    assert "minutes on two CPU cores" in lines
+    assert not Path("models").exists()
+    for stage in ("train", "evaluate"):
+        run(stage)
+    config = json.loads(Path("models/config.json").read_text())
+    assert config["training"]["auto"] == ["model.n_embd", "model.n_head", "train.max_steps"]
+    assert config["training"]["params"]["max_steps"] == config["training"]["steps"]
+    run("sample", "--output", "reports/samples.txt")
+    write_provenance()
+    run("report")
+    assert f"{config['model']['n_embd']} (auto)" in Path("reports/report.html").read_text()
+    assert f"train.max_steps: {config['training']['steps']} (auto)" in Path("reports/model_card.md").read_text()

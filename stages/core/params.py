@@ -3,8 +3,9 @@
 A stage reads only its own sections, so a change to another section does not affect it.
 """
 
+import math
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
@@ -39,10 +40,19 @@ RENAMED_KEYS: dict[str, str | None] = {
 }
 
 
+AUTO = "auto"
+PARTIAL = "partial"  # validation context: some keys are still to be chosen, so keys are not compared with each other
+
+
 class Section(BaseModel):
-    """Base class of all sections: no unknown keys, no type conversion, no NaN or infinity, immutable."""
+    """Base class of all sections: no unknown keys, no type conversion, no NaN or infinity, immutable.
+
+    Attributes:
+        auto_keys: keys that may be `auto` in params.yaml, and are if they are missing.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    auto_keys: ClassVar[frozenset[str]] = frozenset()
 
 
 S = TypeVar("S", bound=Section)
@@ -55,24 +65,58 @@ def read_section(path: Path, name: str, model: type[S]) -> S:
         ParameterError: if the file or the section is missing, or a value is invalid. The message names the file, the
             key, the value and what is allowed.
     """
-    document = _read_yaml(path)
-    if name not in document:
-        sections = ", ".join(map(str, document)) or "nothing"
-        raise ParameterError(f"{path}: section '{name}' is missing (the file has: {sections}); add it")
-    return check_section(document[name], model, f"{path}: {name}")
+    return check_section(_read_values(path, name), model, f"{path}: {name}")
 
 
-def check_section(values: Any, model: type[S], where: str) -> S:  # noqa: ANN401 - whatever YAML or JSON held
-    """Return `values` validated as a `model`.
+def read_explicit(path: Path, name: str, model: type[S]) -> dict[str, Any]:
+    """Return the values of a section, valid one by one, without those that are `auto` or missing and may be.
+
+    Raises:
+        ParameterError: as `read_section`.
+    """
+    values = _read_values(path, name)
+    if isinstance(values, dict):
+        values = without_auto(values, model)
+    explicit = check_section(values, model, f"{path}: {name}", PARTIAL).model_dump()
+    return {key: value for key, value in explicit.items() if key in values or key not in model.auto_keys}
+
+
+def without_auto(values: dict[str, Any], model: type[Section]) -> dict[str, Any]:
+    """Return the values of a section without those that are `auto` and may be."""
+    return {key: value for key, value in values.items() if not (key in model.auto_keys and value == AUTO)}
+
+
+def read_budget(path: Path) -> float:
+    """Return `budget`, the minutes of training on the reference machine.
+
+    Raises:
+        ParameterError: if it is not a positive number.
+    """
+    value = _read_yaml(path).get("budget", 1)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ParameterError(f"{path}: budget is {value!r}: it must be a number of minutes above 0, such as 1 or 0.5")
+    return float(value)
+
+
+def check_section(values: Any, model: type[S], where: str, context: str | None = None) -> S:  # noqa: ANN401 - whatever YAML or JSON held
+    """Return `values` validated as a `model`; with context PARTIAL without comparing keys with each other.
 
     Raises:
         ParameterError: if a value is invalid; the message begins with `where`.
     """
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, context=context)
     except ValidationError as error:
         problems = [_explain(problem, where) for problem in error.errors()]
         raise ParameterError("; ".join(f"{where}{problem}" for problem in problems)) from None
+
+
+def _read_values(path: Path, name: str) -> Any:  # noqa: ANN401 - whatever YAML held
+    document = _read_yaml(path)
+    if name not in document:
+        sections = ", ".join(map(str, document)) or "nothing"
+        raise ParameterError(f"{path}: section '{name}' is missing (the file has: {sections}); add it")
+    return document[name]
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

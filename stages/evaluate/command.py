@@ -101,6 +101,12 @@ def command(
     predictions = predict(trained.model, beginning, attention_ids.to(device), short_block_size, stride)
     write_predictions(predictions_path, predictions)
     log.info("%s: val_loss %.4f (bigram: %.4f)", metrics_path, report.loss, metrics["bigram_val_loss"])
+    if metrics["val_loss"] > metrics["kneser_ney_val_loss"]:
+        log.warning(
+            "the model is worse than counting n-grams, whose loss is %.4f (kneser_ney_val_loss): it has learned too "
+            "little or has learned its text by heart; compare train_loss, and leave the settings on auto",
+            metrics["kneser_ney_val_loss"],
+        )
     log.info("next: folio sample, folio report, folio compare HEAD workspace")
 
 

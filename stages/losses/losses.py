@@ -89,7 +89,8 @@ def token_losses(model: LanguageModel, batches: Iterable[Windows]) -> Iterator[T
 
 def _window_losses(model: LanguageModel, batch: Windows) -> tuple[Tensor, Tensor, Tensor]:
     """Return the logits, (B, counted, V), targets and losses, (B, counted), of the counted positions."""
-    logits, targets = model(batch.inputs).float()[:, batch.first_counted :], batch.targets[:, batch.first_counted :]
+    logits = model(batch.inputs, text_positions=batch.text_positions).float()[:, batch.first_counted :]
+    targets = batch.targets[:, batch.first_counted :]
     losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
     return logits, targets, losses
 
@@ -104,5 +105,5 @@ def _calibration_bins(logits: Tensor, targets: Tensor) -> Tensor:
 def _limit_logits(batches: Iterable[Windows], vocab_size: int) -> Iterator[Windows]:
     for batch in batches:
         size = max(1, MAX_LOGITS // (batch.inputs.shape[1] * vocab_size))
-        for inputs, targets in zip(torch.split(batch.inputs, size), torch.split(batch.targets, size), strict=True):
-            yield Windows(inputs, targets, batch.first_counted)
+        for start in range(0, len(batch.inputs), size):
+            yield batch.rows(slice(start, start + size))

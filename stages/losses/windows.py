@@ -15,11 +15,18 @@ class Windows:
         inputs: token ids, (B, T) int64.
         targets: the token that follows each input, (B, T) int64.
         first_counted: the first position whose prediction counts.
+        text_positions: for windows of the training text, where they are in it, (B, T); see `LanguageModel.forward`.
     """
 
     inputs: Tensor
     targets: Tensor
     first_counted: int = 0
+    text_positions: Tensor | None = None
+
+    def rows(self, rows: slice) -> "Windows":
+        """Return some of the windows."""
+        positions = None if self.text_positions is None else self.text_positions[rows]
+        return Windows(self.inputs[rows], self.targets[rows], self.first_counted, positions)
 
 
 def blockwise_windows(tokens: Tensor, block_size: int, batch_size: int) -> Iterator[Windows]:
@@ -65,6 +72,12 @@ def evenly_spaced_windows(tokens: Tensor, block_size: int, count: int) -> Window
     count = min(count, (len(tokens) - 1) // block_size)
     starts = torch.linspace(0, len(tokens) - 1 - block_size, count, dtype=torch.float64).long()
     return next(_in_batches(tokens, starts, block_size, count))
+
+
+def held_out_windows(tokens: Tensor, start: int, block_size: int, count: int) -> Windows:
+    """Return windows, as `evenly_spaced_windows`, of the part of the training text that begins at `start`."""
+    positions = evenly_spaced_windows(torch.arange(start, len(tokens)), block_size, count).inputs.to(tokens.device)
+    return Windows(tokens[positions].long(), tokens[positions + 1].long(), text_positions=positions)
 
 
 def subsample(tokens: Tensor, max_tokens: int, parts: int) -> Tensor:

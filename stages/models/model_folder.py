@@ -18,7 +18,7 @@ from stages.models.params import ModelParams
 from stages.tokenizers.base import Tokenizer
 from stages.tokenizers.registry import load_tokenizer
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS, CONFIG, TOKENIZER, MANIFEST = "model.safetensors", "config.json", "tokenizer.json", "manifest.json"
 HOW_TO_RESTORE = "`dvc checkout` restores it, or train again"
 
@@ -30,7 +30,7 @@ class TrainedModel:
     Attributes:
         model: in evaluation mode.
         tokenizer: of the training text.
-        training: steps, tokens_seen and environment of the training.
+        training: steps, tokens_seen, environment and parameters of the training, and which of them were automatic.
     """
 
     model: LanguageModel

@@ -1,15 +1,20 @@
 """Section `model`: the kind and size of the model; also stored beside the weights."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from stages.core.params import Section
+from stages.core.params import PARTIAL, Section
 from stages.models.registry import MODELS
 
 
 class ModelParams(Section):
     """The architecture of a model."""
+
+    auto_keys: ClassVar[frozenset[str]] = frozenset({
+        "block_size", "n_layer", "n_head", "n_embd", "dropout", "sliding_window", "prior", "ngram_order",
+        "cross_fit_folds", "cache_lm",
+    })  # fmt: skip
 
     kind: str = "gpt"
     block_size: int = Field(default=2048, ge=1, le=65536)
@@ -31,7 +36,9 @@ class ModelParams(Section):
         return kind
 
     @model_validator(mode="after")
-    def _check_heads(self) -> Self:
+    def _check_heads(self, info: ValidationInfo) -> Self:
+        if info.context == PARTIAL:
+            return self
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"n_embd is {self.n_embd} and n_head is {self.n_head}: n_embd must be a multiple of n_head"

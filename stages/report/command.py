@@ -78,17 +78,20 @@ def command(
     model_config = read_json(model_folder / "config.json")
     document = YAML(typ="safe").load(params_path)
     shown_params = {name: dict(document.get(name) or {}) for name in SHOWN_SECTIONS}
+    training = model_config["training"]
     samples = split_samples(read_text(samples_path, "`dvc repro sample` writes it"))
     files = {"weights": model_folder / "model.safetensors"} | {name: tokens_folder / name for name in (TRAIN, VAL)}
     data = ReportData(
         provenance=read_json(provenance_path),
-        params=shown_params | {"model": model_config["model"]},  # the trained model, even if params.yaml has changed
+        # Those of the trained model, even if params.yaml has changed.
+        params=shown_params | {"model": model_config["model"], "train": training["params"]},
+        auto_keys=training["auto"],
         val_share=len(val_ids) / (len(train_ids) + len(val_ids)),
         metrics=metrics,
         curve=read_tsv(curve_path),
         by_position=read_tsv(by_position_path),
         calibration=read_tsv(calibration_path),
-        environment=model_config["training"].get("environment", {}),
+        environment=training.get("environment", {}),
         digests={name: sha256(path) for name, path in files.items()},
         predictions=read_predictions(predictions_path),
         samples=mark_overlap(samples, TrainingText(train_ids, tokenizer)),

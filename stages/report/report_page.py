@@ -25,7 +25,8 @@ class ReportData:
 
     Attributes:
         provenance: corpus.json.
-        params: sections of params.yaml, and the architecture of the trained model.
+        params: sections of params.yaml; `model` and `train` are those of the trained model.
+        auto_keys: which of them were chosen automatically, as "section.key".
         val_share: share of the tokens that are validation text.
         metrics: metrics.json.
         curve: learning curve.
@@ -42,6 +43,7 @@ class ReportData:
 
     provenance: dict[str, Any]
     params: dict[str, dict[str, Any]]
+    auto_keys: list[str]
     val_share: float
     metrics: dict[str, float | int]
     curve: pd.DataFrame

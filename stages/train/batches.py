@@ -1,12 +1,16 @@
 """Sample batches of windows from the training text."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stages.tokenizers.base import TokenIds
 from stages.tokenizers.token_files import TokenSource
+
+SUBSAMPLE_PIECES = 64
 
 
 @dataclass(frozen=True)
@@ -96,3 +100,14 @@ def sample_weighted_positions(
     indices = torch.multinomial(lengths * weights, batch_size, replacement=True, generator=generator)
     offsets = torch.rand(batch_size, dtype=torch.float64, generator=generator) * lengths[indices]
     return (bounds[indices] + offsets.long())[:, None] + torch.arange(block_size)
+
+
+def subsample_training_text(
+    tokens: TokenIds, sources: Sequence[TokenSource], max_tokens: int
+) -> tuple[TokenIds, list[TokenSource]]:
+    """Return `max_tokens` of a longer text, (N,), in evenly spaced pieces, and where its sources begin in them."""
+    length = -(-max_tokens // SUBSAMPLE_PIECES)
+    starts = np.linspace(0, len(tokens) - length, SUBSAMPLE_PIECES).astype(np.int64)
+    pieces = np.concatenate([tokens[start : start + length] for start in starts])
+    moved = [replace(source, start=int(np.clip(source.start - starts, 0, length).sum())) for source in sources]
+    return pieces, moved

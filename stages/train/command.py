@@ -15,7 +15,7 @@ from stages.core.errors import ModelError
 from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, output_file_option, output_folder_option, params_option, tokens_option
-from stages.core.params import read_section
+from stages.core.params import check_section, read_budget, read_explicit, read_section
 from stages.losses.losses import evaluate_loss
 from stages.losses.windows import evenly_spaced_windows
 from stages.models.base import LanguageModel, count_parameters
@@ -25,6 +25,8 @@ from stages.models.plain_generator import generate_plainly
 from stages.tokenizers.base import Tokenizer
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import check_length, load_sources, load_tokens
+from stages.train.auto import Settings, TextSize, choose_settings, describe_settings
+from stages.train.batches import subsample_training_text
 from stages.train.checkpoint import TrainingCheckpoint, training_fingerprint
 from stages.train.distributed import ProcessGroup, launch_processes
 from stages.train.params import RuntimeParams, TrainParams
@@ -41,10 +43,12 @@ SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 100, 0.8
 @tokens_option
 @output_folder_option("--model", "model_folder", "models", "The folder for the trained model.")
 @output_file_option("--curve", "curve_path", "reports/train.tsv", "The file for the learning curve.")
-def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_path: Path) -> None:
+@click.option("--dry-run", is_flag=True, help="Print the settings and the expected time and memory; do not train.")
+def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_path: Path, dry_run: bool) -> None:
     """Train the model that `model:` and `train:` in params.yaml describe.
 
-    A training run that was stopped resumes from its last checkpoint.
+    Settings that are `auto` are chosen from the text and `budget`. A run that was stopped resumes from its last
+    checkpoint.
 
     Example: folio train --tokens data/tokens --model models --curve reports/train.tsv
     """
@@ -53,12 +57,23 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
         log.setLevel(logging.WARNING)
     start_log("train")
     compute = read_section(params_path, "compute", ComputeParams)
-    model_params = read_section(params_path, "model", ModelParams)
-    params = read_section(params_path, "train", TrainParams)
+    settings = Settings(
+        read_explicit(params_path, "model", ModelParams), read_explicit(params_path, "train", TrainParams)
+    )
+    budget = read_budget(params_path)
     runtime = read_section(params_path, "runtime", RuntimeParams)
     tokenizer = load_tokenizer(tokens_folder / "tokenizer.json")
     train_ids, val_ids = load_tokens(tokens_folder, tokenizer)
+    text = TextSize(len(train_ids), len(val_ids), len(tokenizer))
+    choose_settings(settings, text, budget)
+    model_params = check_section(settings.model, ModelParams, f"{params_path}: model")
+    params = check_section(settings.train, TrainParams, f"{params_path}: train")
     check_length(train_ids, val_ids, model_params.block_size)
+    if group.is_first:
+        for line in describe_settings(settings, text, budget):
+            log.info("%s", line)
+    if dry_run:
+        return
     factories: dict[str, TrackerFactory] = (
         {name: load_tracker(name) for name in runtime.trackers} if group.is_first else {}
     )
@@ -71,6 +86,9 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
         return
     group.check_batch(params)
     device = prepare_device(compute)
+    sources = load_sources(tokens_folder)
+    if params.max_tokens and params.max_tokens < len(train_ids):
+        train_ids, sources = subsample_training_text(train_ids, sources, params.max_tokens)
     train, val = tokens_to_device(train_ids, device), tokens_to_device(val_ids, device)
     initial_model = load_initial_model(Path(params.init_from), tokenizer) if params.init_from else None
     with group.connected(device):
@@ -82,16 +100,17 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
             len(tokenizer),
             train,
             val,
-            sources=load_sources(tokens_folder),
+            sources=sources,
             group=group,
             initial_model=initial_model,
         )
+        described = {"params": params.model_dump(), "auto": [setting.key for setting in settings.chosen]}
         environment = describe_environment(compute, device, model.compute_dtype) | {"processes": group.count}
         if trainer is None:
             log.info("%s: no trainable parameters, on %s", model_params.kind, device)
             if group.is_first:
                 write_tsv(curve_path, COLUMNS, [counting_curve_row(model, train, val, params)])
-                training = {"steps": 0, "tokens_seen": len(train), "environment": environment}
+                training = {"steps": 0, "tokens_seen": len(train), "environment": environment} | described
                 save_model(model_folder, model, tokenizer, training)
         else:
             log.info("%s: %d parameters, on %s", model_params.kind, count_parameters(model), device)
@@ -103,8 +122,9 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
             ):
                 run_training(trainer, checkpoint, tokenizer, trackers)
                 if group.is_first:
-                    write_tsv(curve_path, COLUMNS, trainer.curve_rows())
+                    write_tsv(curve_path, *trainer.curve_table())
                     training = {"steps": trainer.step, "tokens_seen": trainer.tokens_seen, "environment": environment}
+                    training |= described
                     save_model(model_folder, model, tokenizer, training)
     log.info("wrote the model to %s and the learning curve to %s", model_folder, curve_path)
     log.info("next: folio evaluate, folio sample")

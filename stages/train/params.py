@@ -1,6 +1,6 @@
 """Sections `train` and `runtime`: how the model is trained, and how the training is logged and saved."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,11 @@ from stages.core.params import Section
 
 class TrainParams(Section):
     """Everything that affects the trained model or its learning curve."""
+
+    auto_keys: ClassVar[frozenset[str]] = frozenset({
+        "max_steps", "batch_size", "lr", "lr_embedding", "lr_head", "weight_decay", "warmup_steps", "eval_every",
+        "max_tokens",
+    })  # fmt: skip
 
     seed: int = Field(default=1337, ge=0, lt=2**63)
     max_steps: int = Field(default=1200, ge=1)
@@ -29,7 +34,9 @@ class TrainParams(Section):
     max_seconds: float = Field(default=0.0, ge=0.0)
     patience: int = Field(default=0, ge=0)
     keep: Literal["last", "best"] = "last"
+    held_out_fraction: float = Field(default=0.0, ge=0.0, lt=0.5)
     init_from: str | None = None
+    max_tokens: int = Field(default=0, ge=0)
     processes: int = Field(default=1, ge=1, le=1024)
 
 

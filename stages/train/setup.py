@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from stages.core.device import ComputeParams, select_dtype
 from stages.core.errors import ModelError
-from stages.losses.windows import evenly_spaced_windows
+from stages.losses.windows import evenly_spaced_windows, held_out_windows
 from stages.models.base import LanguageModel, build_model, count_parameters
 from stages.models.params import ModelParams
 from stages.tokenizers.token_files import TokenSource
@@ -16,6 +16,8 @@ from stages.train.distributed import ProcessGroup
 from stages.train.optimizers import make_optimizers
 from stages.train.params import RuntimeParams, TrainParams
 from stages.train.trainer import Trainer
+
+MAX_HELD_OUT_WINDOWS = 32
 
 
 def prepare_training(
@@ -59,11 +61,16 @@ def prepare_training(
     if not count_parameters(model):
         return model, None
     block_size = model_params.block_size
-    sampler = BatchSampler(train, block_size, params.batch_size, params.seed, group.rank, group.count, sources)
+    held_out = None
+    sampled = train
+    if params.held_out_fraction:
+        start = len(train) - max(block_size + 1, int(params.held_out_fraction * len(train)))
+        sampled, held_out = train[:start], held_out_windows(train, start, block_size, MAX_HELD_OUT_WINDOWS)
+    sampler = BatchSampler(sampled, block_size, params.batch_size, params.seed, group.rank, group.count, sources)
     optimizers = make_optimizers(model, params, model.compute_dtype, group)
     val_windows = evenly_spaced_windows(val, block_size, params.eval_windows)
     forward_model = group.wrap(compile_model(model, params, train.device), train.device)
-    return model, Trainer(model, sampler, optimizers, val_windows, params, runtime, forward_model, group)
+    return model, Trainer(model, sampler, optimizers, val_windows, params, runtime, forward_model, group, held_out)
 
 
 def copy_weights(source: LanguageModel, target: LanguageModel) -> None:

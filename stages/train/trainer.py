@@ -34,6 +34,7 @@ class CurvePoint:
         train_loss: mean training loss since the previous point.
         val_loss: loss on `train.eval_windows` windows of the validation text.
         lr: learning rate.
+        held_out_loss: loss on windows of the held-out part of the training text, if there is one.
     """
 
     step: int
@@ -41,9 +42,15 @@ class CurvePoint:
     train_loss: float
     val_loss: float
     lr: float
+    held_out_loss: float | None = None
+
+    @property
+    def selection_loss(self) -> float:
+        """Return the loss by which the best point is chosen."""
+        return self.val_loss if self.held_out_loss is None else self.held_out_loss
 
 
-COLUMNS = tuple(field.name for field in fields(CurvePoint))
+COLUMNS = tuple(field.name for field in fields(CurvePoint) if field.name != "held_out_loss")
 
 
 def _do_nothing(*_: object) -> None:
@@ -58,6 +65,7 @@ class Trainer:
         sampler: of training batches.
         optimizers: for the weights of the model.
         val_windows: windows for the validation loss of the curve.
+        held_out: windows of the held-out part of the training text, if there is one.
         params: how to train.
         runtime: how often to log.
         forward_model: what computes the loss: the model itself, or compiled or wrapped for several processes.
@@ -74,13 +82,15 @@ class Trainer:
         runtime: RuntimeParams,
         forward_model: nn.Module | None = None,
         group: ProcessGroup | None = None,
+        held_out: Windows | None = None,
     ) -> None:
+        self.held_out = held_out
         self.model, self.sampler, self.optimizers, self.val_windows = model, sampler, optimizers, val_windows
         self.params, self.runtime = params, runtime
         self.forward_model = forward_model or model
         self.group = group or ProcessGroup()
         self.ema = self._make_ema() if params.ema_decay else None
-        self.best_weights: list[Tensor] = []  # of the point with the lowest val_loss, if train.keep is `best`
+        self.best_weights: list[Tensor] = []  # of the point with the lowest selection_loss, if train.keep is `best`
         self.step = 0
         self.seconds = 0.0  # time of all steps, also before a restart; only measured with train.max_seconds
         self.losses: list[Tensor] = []  # since the last point; kept on the device to avoid waiting for it
@@ -103,7 +113,7 @@ class Trainer:
         """Return whether the steps, the time or the patience are used up."""
         if self.progress >= self.params.max_steps:
             return True
-        losses = [point.val_loss for point in self.curve]
+        losses = [point.selection_loss for point in self.curve]
         if not self.params.patience or not losses:
             return False
         points_since_best = len(losses) - 1 - losses.index(min(losses))
@@ -189,15 +199,17 @@ class Trainer:
         self.losses.clear()
         with self._ema_weights():
             val_loss = evaluate_loss(self.model, [self.val_windows]).loss
-            if self.params.keep == "best" and val_loss < min(
-                (point.val_loss for point in self.curve), default=torch.inf
-            ):
+            held_out_loss = evaluate_loss(self.model, [self.held_out]).loss if self.held_out else None
+            point = CurvePoint(self.step, self.tokens_seen, train_loss, val_loss, lr, held_out_loss)
+            lowest = min((earlier.selection_loss for earlier in self.curve), default=torch.inf)
+            if self.params.keep == "best" and point.selection_loss < lowest:
                 self.best_weights = [weight.detach().clone() for weight in self.model.parameters()]
-        self.curve.append(CurvePoint(self.step, self.tokens_seen, train_loss, val_loss, lr))
+        self.curve.append(point)
 
-    def curve_rows(self) -> list[tuple[int | float, ...]]:
-        """Return the points of the curve as rows, in the order of COLUMNS."""
-        return [astuple(point) for point in self.curve]
+    def curve_table(self) -> tuple[tuple[str, ...], list[tuple[int | float, ...]]]:
+        """Return the columns and the rows of the curve; `held_out_loss` is one of them if a part is held out."""
+        columns = (*COLUMNS, "held_out_loss") if self.held_out else COLUMNS
+        return columns, [astuple(point)[: len(columns)] for point in self.curve]
 
     def _backward(self, batch: Batch, batch_count: int, is_last: bool) -> Tensor:
         """Add the gradient of a batch, weighted by 1 / batch_count, and return its loss."""

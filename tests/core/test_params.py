@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from stages.core.device import ComputeParams
 from stages.core.errors import ParameterError
-from stages.core.params import RENAMED_KEYS, Section, read_section
+from stages.core.params import RENAMED_KEYS, Section, read_budget, read_explicit, read_section, without_auto
 from stages.download.params import DownloadParams
 from stages.evaluate.params import EvaluateParams
 from stages.models.params import ModelParams
@@ -36,7 +36,10 @@ SECTIONS: dict[str, type[Section]] = {
 
 def test_the_file_shows_every_default():
     document = YAML(typ="safe").load(ROOT / "params.yaml")
-    assert document == {name: section().model_dump() for name, section in SECTIONS.items()}
+    defaults = {
+        name: section().model_dump() | dict.fromkeys(section.auto_keys, "auto") for name, section in SECTIONS.items()
+    }
+    assert document == {"budget": 1} | defaults
 
 
 def test_every_key_has_a_comment():
@@ -74,8 +77,8 @@ INVALID = [
 
 @pytest.mark.parametrize(("section", "key", "value", "message"), INVALID)
 def test_an_invalid_value_is_named_with_file_key_and_value(tmp_path, section, key, value, message):
-    document = YAML().load(ROOT / "params.yaml")
-    document[section][key] = value
+    document = YAML(typ="safe").load(ROOT / "params.yaml")
+    document[section] = without_auto(document[section], SECTIONS[section]) | {key: value}
     YAML().dump(document, tmp_path / "params.yaml")
     with pytest.raises(ParameterError) as error:
         read_section(tmp_path / "params.yaml", section, SECTIONS[section])
@@ -119,9 +122,34 @@ def test_a_file_without_sections_is_refused(tmp_path, content):
 
 @pytest.mark.parametrize("notation", ["1e-5", "1e-05", "0.00001", "1.0E-5"])
 def test_small_numbers_are_numbers_in_any_notation(tmp_path, notation):
-    document = (ROOT / "params.yaml").read_text().replace("lr: 0.02 ", f"lr: {notation} ", 1)
+    document = (ROOT / "params.yaml").read_text().replace("lr: auto ", f"lr: {notation} ", 1)
     (tmp_path / "params.yaml").write_text(document)
-    assert read_section(tmp_path / "params.yaml", "train", TrainParams).lr == 1e-5
+    assert read_explicit(tmp_path / "params.yaml", "train", TrainParams)["lr"] == 1e-5
+
+
+def test_explicit_values_are_those_that_are_not_auto(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("model: {n_embd: 96, n_head: auto}\ntrain: {seed: 5, compile: auto}\n")
+    assert read_explicit(path, "model", ModelParams) == {"kind": "gpt", "n_embd": 96}
+    train = read_explicit(path, "train", TrainParams)
+    assert (train["seed"], train["compile"], train["keep"]) == (5, "auto", "last")
+    assert not TrainParams.auto_keys & set(train)
+    path.write_text("train: {seed: auto}\n")
+    with pytest.raises(ParameterError, match=r"train.seed is 'auto' \(str\)"):
+        read_explicit(path, "train", TrainParams)
+
+
+@pytest.mark.parametrize(("line", "budget"), [("budget: 10", 10.0), ("budget: 0.5", 0.5), ("x: 1", 1.0)])
+def test_the_budget_is_a_number_of_minutes(tmp_path, line, budget):
+    (tmp_path / "params.yaml").write_text(line)
+    assert read_budget(tmp_path / "params.yaml") == budget
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "true", "long", ".inf", ".nan"])
+def test_another_budget_is_refused(tmp_path, value):
+    (tmp_path / "params.yaml").write_text(f"budget: {value}")
+    with pytest.raises(ParameterError, match=r"budget is .*: it must be a number of minutes above 0"):
+        read_budget(tmp_path / "params.yaml")
 
 
 def test_every_section_of_the_code_is_in_the_file():

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import make_text
 from tests.import_graph import ROOT
-from tests.small_project import SMALL_MODEL, copy_work_tree
+from tests.small_project import SMALL_MODEL, SMALL_TRAIN, copy_work_tree
 
 # A machine may have a newer client as well, for engines newer than the one that its distribution runs.
 CLIENT = os.environ.get("DOCKER") or shutil.which("docker", path="/usr/bin") or shutil.which("docker") or "docker"
@@ -22,7 +22,7 @@ SMALL: dict[str, dict[str, object]] = {
     "compute": {"threads": 1},
     "download": {"corpus": "own"},
     "model": SMALL_MODEL,
-    "train": {"max_steps": 2500, "batch_size": 2, "eval_every": 500},
+    "train": SMALL_TRAIN | {"max_steps": 2500, "batch_size": 2, "eval_every": 500},
     "runtime": {"log_every": 10, "checkpoint_every_seconds": 0.2},
     "sample": {"num_samples": 1, "max_new_tokens": 20},
 }

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import make_text
 from tests.import_graph import ROOT
-from tests.small_project import SMALL_MODEL
+from tests.small_project import SMALL_MODEL, SMALL_TRAIN
 
 KINDS = {
     "bigram": {"kind": "bigram"},
@@ -26,7 +26,7 @@ KINDS = {
 SMALL = {
     "compute": {"threads": 1},
     "model": SMALL_MODEL,
-    "train": {"max_steps": 400, "batch_size": 2, "eval_every": 50},
+    "train": SMALL_TRAIN | {"max_steps": 400, "batch_size": 2, "eval_every": 50},
     "runtime": {"log_every": 10, "checkpoint_every_steps": 3},
 }
 

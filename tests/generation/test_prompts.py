@@ -17,7 +17,7 @@ def test_every_unknown_character_is_listed_with_its_position():
     message = str(error.value)
     assert "'7' (U+0037, first at position 2)" in message
     assert "'é' (U+00E9, first at position 3)" in message
-    assert "--unknown skip" in message
+    assert "(option --unknown) to skip or nearest" in message
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_beyond_the_block_the_experts_use_the_last_block(chunk):
     model, ids = build_model(model_params(block_size=8, prior="kneser_ney", cache_lm=True), VOCAB_SIZE), random_ids()
     assert isinstance(model, GPT)
     model.fit(random_ids(400)[0])
-    model.expert_bias.data = torch.tensor([0.3, 0.7])
+    model.expert_bias.data = torch.tensor([0.3, 0.5, 0.2])
     kv_cache = model.new_kv_cache()
     logits = torch.cat([model(part, kv_cache=kv_cache) for part in ids.split(chunk, dim=1)], dim=1)
     for end in range(8, 20):

@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document = YAML().load(ROOT / "params.yaml")
     document["download"]["corpus"] = "own"
     document["compute"]["threads"] = 1
-    document["model"] |= {"prior": "none", "block_size": 256}
+    document["model"] |= {"prior": "none", "block_size": 256, "n_layer": 2, "n_head": 4, "n_embd": 128}
     document["train"] |= {"max_steps": 5, "batch_size": 4}
     YAML().dump(document, place / "params.yaml")
     return place
@@ -92,6 +92,7 @@ def test_pieces_of_words_are_learned_and_found_within_the_limit(folder: Path):
 def test_counts_that_do_not_fit_are_refused(folder: Path):
     document = YAML().load(folder / "params.yaml")
     document["model"] |= {"prior": "kneser_ney", "ngram_order": 16}
+    document["train"]["max_tokens"] = 0
     YAML().dump(document, folder / "params.yaml")
     command = [sys.executable, "-m", "stages.train"]
     done = subprocess.run(

@@ -42,6 +42,7 @@ SMALL: dict[str, object] = {
     "model.n_head": 2,
     "model.n_embd": 16,
     "train.max_steps": 20,
+    "train.batch_size": 1,
     "train.warmup_steps": 2,
     "train.eval_every": 10,
     "train.eval_windows": 4,

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 MIN_CONTEXT = 2
-STRENGTHS = (30.0, 10.0, 5.0, 2.0, 1.0, 0.5)  # for contexts of 2 … 7 tokens; set by hand
+STRENGTHS = (30.0, 10.0, 5.0, 2.0, 1.0, 0.5)  # for contexts of 2 … 7 tokens, over bigrams; set by hand
+WEAK_STRENGTHS = (100.0, 60.0, 30.0, 20.0, 10.0, 5.0)  # the same over n-grams of the training text, which know more
 
 
 @dataclass(frozen=True)

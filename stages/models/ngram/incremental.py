@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from stages.models.kneser_ney import KneserNey
-from stages.models.ngram.cache_lm import MIN_CONTEXT, STRENGTHS
+from stages.models.ngram.cache_lm import MIN_CONTEXT, STRENGTHS, WEAK_STRENGTHS
 
 MAX_CONTEXT = MIN_CONTEXT + len(STRENGTHS) - 1
 
@@ -29,7 +29,13 @@ class IncrementalExperts:
         probs: Tensor = self.table(rows)
         if not self.cache:
             return probs[:, None].log()
-        return torch.stack((probs, self.cache.step(ids, self.table(rows[:, :2]))), dim=1).log()
+        self.cache.step(ids)
+        experts = (
+            probs,
+            self.cache.apply(self.table(rows[:, :2]), STRENGTHS),
+            self.cache.apply(probs, WEAK_STRENGTHS),
+        )
+        return torch.stack(experts, dim=1).log()
 
 
 class ContextTracker:
@@ -84,10 +90,11 @@ class IncrementalCache:
             still_matching[:, back:] *= ids[:, : length - 1 - back] == ids[:, -1 - back, None]
             self.match_lengths += still_matching
         self.limits = torch.arange(1, MAX_CONTEXT + 1, dtype=torch.uint8, device=ids.device)
-        self.strengths = torch.tensor(STRENGTHS, device=ids.device)
+        self.counts = torch.zeros(0)
+        self.row = self.length = self.followers = ids.new_empty(0)
 
-    def step(self, ids: Tensor, probs: Tensor) -> Tensor:
-        """Append one token to each text, (B,), and return the distributions, which back off to `probs`, (B, V)."""
+    def step(self, ids: Tensor) -> None:
+        """Append one token to each text, (B,), and find the earlier positions that match its end."""
         matches = torch.cat((torch.ones_like(ids, dtype=torch.uint8)[:, None], self.match_lengths + 1), dim=1)
         matches = matches.mul_(self.ids == ids[:, None]).clamp_(max=MAX_CONTEXT)
         self.ids = torch.cat((self.ids, ids[:, None]), dim=1)
@@ -95,18 +102,21 @@ class IncrementalCache:
             self.ids, matches = self.ids[:, 1:], matches[:, 1:]
             matches[:, :MAX_CONTEXT] = torch.minimum(matches[:, :MAX_CONTEXT], self.limits[: matches.shape[1]])
         self.match_lengths = matches
-        row, position = (matches >= MIN_CONTEXT).nonzero().unbind(1)
-        if not len(row):
+        self.row, position = (matches >= MIN_CONTEXT).nonzero().unbind(1)
+        self.length = matches[self.row, position].long() - MIN_CONTEXT
+        self.followers = self.ids[self.row, position + 1]
+        counts = torch.zeros(len(ids), len(STRENGTHS), dtype=torch.int64, device=ids.device)
+        counts.index_put_((self.row, self.length), torch.ones_like(self.row), accumulate=True)
+        self.counts = counts.flip(1).cumsum(1)  # of matches of at least so many tokens, longest first
+
+    def apply(self, probs: Tensor, strengths: tuple[float, ...]) -> Tensor:
+        """Return the distributions after the text, which back off to `probs`, (B, V)."""
+        if not len(self.row):
             return probs
-        length = matches[row, position].long() - MIN_CONTEXT
-        counts = torch.zeros(len(probs), len(STRENGTHS), dtype=torch.int64, device=probs.device)
-        counts.index_put_((row, length), torch.ones_like(row), accumulate=True)
-        counts = counts.flip(1).cumsum(1)  # of matches of at least so many tokens, longest first
-        strengths = self.strengths.flip(0)
-        keep = strengths / (counts + strengths)
-        backoff_weights = keep.cumprod(1)
-        shorter = torch.ones(len(strengths), len(strengths), device=probs.device).triu()
+        strength = torch.tensor(strengths, device=probs.device).flip(0)
+        backoff_weights = (strength / (self.counts + strength)).cumprod(1)
+        shorter = torch.ones(len(strength), len(strength), device=probs.device).triu()
         # Of one match, summed over shorter lengths; on CUDA, cumsum of floats is not deterministic.
-        match_weights = (backoff_weights / strengths).flip(1) @ shorter
+        match_weights = (backoff_weights / strength).flip(1) @ shorter
         probs = probs * backoff_weights[:, -1:]
-        return probs.index_put_((row, self.ids[row, position + 1]), match_weights[row, length], accumulate=True)
+        return probs.index_put_((self.row, self.followers), match_weights[self.row, self.length], accumulate=True)

@@ -1,19 +1,19 @@
 """The n-gram experts of `gpt`, whose log-probabilities the network weights at each position.
 
 No single distribution is best everywhere: a rare word is best predicted from the whole training text, a name that the
-current scene repeats from the window itself.
+current scene repeats from the window itself, and the rows of a table from both.
 """
 
 import torch
 from torch import Tensor
 
 from stages.models.ngram.backoff_table import BackoffTable
-from stages.models.ngram.cache_lm import STRENGTHS, apply_cache_lm, find_context_matches
+from stages.models.ngram.cache_lm import STRENGTHS, WEAK_STRENGTHS, apply_cache_lm, find_context_matches
 
 
 def count_experts(cache_lm: bool) -> int:
     """Return the number of experts."""
-    return 2 if cache_lm else 1
+    return 3 if cache_lm else 1
 
 
 def expert_log_probs(table: BackoffTable, rows: Tensor, ids: Tensor, cache_lm: bool) -> Tensor:
@@ -26,12 +26,14 @@ def expert_log_probs(table: BackoffTable, rows: Tensor, ids: Tensor, cache_lm: b
         cache_lm: whether the cache language model of the window is one of the experts.
 
     Returns:
-        (B, T, experts, V): first the n-gram model; then, with `cache_lm`, the cache language model, which backs off to
-        the bigram distribution of the training text.
+        (B, T, experts, V): first the n-gram model; with `cache_lm` also the cache language model twice: once it backs
+        off to the bigram distribution of the training text, once, with less weight, to the n-gram model.
     """
     probs: Tensor = table(rows.flatten(0, 1)).view(*ids.shape, -1)
     if not cache_lm:
         return probs[:, :, None].log()
     bigram_probs: Tensor = table(rows[:, :, :2].flatten(0, 1)).view_as(probs)
-    cache_probs = apply_cache_lm(find_context_matches(ids, len(STRENGTHS)), bigram_probs, STRENGTHS)
-    return torch.stack((probs, cache_probs), dim=2).log()
+    matches = find_context_matches(ids, len(STRENGTHS))
+    cache_probs = apply_cache_lm(matches, bigram_probs, STRENGTHS)
+    adapted_probs = apply_cache_lm(matches, probs, WEAK_STRENGTHS)
+    return torch.stack((probs, cache_probs, adapted_probs), dim=2).log()

@@ -10,19 +10,23 @@ SMALL_VOCAB_BYTES, LARGE_VOCAB_BYTES = (15, 40), (40, 95)
 SMALL_VOCAB_SIZE = 256
 
 
+def bytes_per_token(vocab_size: int, cross_fitting: bool) -> int:
+    """Return the memory that counting needs for each token of the text and each n-gram length."""
+    return (SMALL_VOCAB_BYTES if vocab_size <= SMALL_VOCAB_SIZE else LARGE_VOCAB_BYTES)[cross_fitting]
+
+
 def check_memory(tokens: int, ngram_order: int, vocab_size: int, cross_fitting: bool) -> None:
     """Check that the n-grams of a text can be counted in the free memory.
 
     Raises:
         WorkError: if they cannot; the message says how much memory is needed and free, and what to set.
     """
-    bytes_per_token = SMALL_VOCAB_BYTES if vocab_size <= SMALL_VOCAB_SIZE else LARGE_VOCAB_BYTES
-    needed = tokens * ngram_order * bytes_per_token[cross_fitting]
+    needed = tokens * ngram_order * bytes_per_token(vocab_size, cross_fitting)
     free = free_bytes()
     if needed > free:
         largest_order = int(free / needed * ngram_order)
         remedies = [f"model.ngram_order: {largest_order}"] if largest_order >= 2 else []
-        remedies += ["model.prior: none"] if cross_fitting else []
+        remedies += ["train.max_tokens: auto", "model.prior: none"] if cross_fitting else []
         raise WorkError(
             f"counting {tokens} tokens with model.ngram_order {ngram_order} needs about {needed / 1e9:.1f} GB, but "
             f"only {free / 1e9:.1f} GB are free; set {' or '.join(remedies) or 'download.corpus to a shorter text'}"

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.models.kneser_ney import KneserNey
-from stages.models.ngram.cache_lm import STRENGTHS, apply_cache_lm, find_context_matches
+from stages.models.ngram.cache_lm import STRENGTHS, WEAK_STRENGTHS, apply_cache_lm, find_context_matches
 from stages.models.ngram.mixture import expert_log_probs
 from tests.conftest import model_params
 
@@ -50,7 +50,7 @@ def test_what_comes_later_changes_nothing_before():
     assert cache_lm_probs(ids, p, STRENGTHS)[0, 4].argmax() == 2  # "0 1" was followed by 2
 
 
-def test_the_experts_are_the_ngram_model_and_the_cache_lm(tokens, tokenizer):
+def test_the_experts_are_the_ngram_model_and_two_cache_lms(tokens, tokenizer):
     ids = tokens.long()[None, 1000:1060]
     model = KneserNey(model_params(kind="kneser_ney"), len(tokenizer))
     model.fit(tokens)
@@ -61,3 +61,4 @@ def test_the_experts_are_the_ngram_model_and_the_cache_lm(tokens, tokenizer):
     bigram_rows[:, :, 2:] = 0
     expected = naive_cache_lm(ids, model.table(bigram_rows[0])[None], STRENGTHS)
     torch.testing.assert_close(experts[:, :, 1], expected)
+    torch.testing.assert_close(experts[:, :, 2], naive_cache_lm(ids, probs[:, :, 0], WEAK_STRENGTHS))

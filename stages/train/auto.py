@@ -1,0 +1,195 @@
+"""Choose the settings that params.yaml leaves on `auto`, from the text and the budget of training time.
+
+The rule is arithmetic: it depends on the size of the text, the size of its vocabulary and `budget`, and gives the same
+settings on every machine. docs/auto.md shows the measurements that its constants were fitted on.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from stages.models.ngram.ram_check import bytes_per_token
+
+MAX_TOKENS_PER_STEP = 2048
+MAX_LOGITS_PER_STEP = 8_000_000  # a training step holds about a dozen arrays of this many numbers
+MAX_NGRAM_BYTES = 1_300_000_000
+SLIDING_WINDOW, NGRAM_ORDER, CROSS_FIT_FOLDS, HEAD_SIZE = 64, 7, 10, 32
+EPOCHS = 8.0  # passes over a text, after which small models learn it by heart
+BASE_STEPS = 1200  # wanted for budget 1; grows with the square root of the budget, as the size of the model does
+STEP_SECONDS = 0.05  # on the reference machine: 2,048 tokens, 2 layers, 128 wide, a vocabulary of 65
+WIDTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512)
+MIN_SUSTAINABLE_WIDTH = 64
+WEIGHTS_PER_TOKEN = 1.5  # of the blocks, that a text can train
+DEEP_BUDGET = 5.0  # minutes from which four layers are better than two wider ones
+TOLERANCE = 0.2  # share by which a size may exceed the budget; the steps are then fewer
+DROPOUT, PASSES_WITHOUT_DROPOUT = 0.1, 4.0
+MAX_WARMUP, WARMUP_SHARE, CURVE_POINTS = 20, 0.05, 12
+SMALL_TEXT = 100_000
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """What the rule knows about a text.
+
+    Attributes:
+        train_tokens: tokens of the training part.
+        val_tokens: tokens of the validation part.
+        vocab_size: V.
+    """
+
+    train_tokens: int
+    val_tokens: int
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The value of one key.
+
+    Attributes:
+        key: "section.key", as in params.yaml.
+        value: the value that training uses.
+        reason: why the rule chose it; empty if params.yaml sets it.
+    """
+
+    key: str
+    value: Any
+    reason: str
+
+
+class Settings:
+    """The settings of a training run: those of params.yaml, and the rule's for the others.
+
+    Args:
+        model: explicit values of the section `model`.
+        train: explicit values of the section `train`.
+    """
+
+    def __init__(self, model: dict[str, Any], train: dict[str, Any]) -> None:
+        self.model, self.train = dict(model), dict(train)
+        self.chosen: list[Setting] = []
+
+    def choose(self, key: str, value: Any, reason: str) -> Any:  # noqa: ANN401 - numbers, strings and booleans
+        """Return the explicit value of a key, or set it to `value`."""
+        section, _, name = key.partition(".")
+        values = self.model if section == "model" else self.train
+        if name in values:
+            return values[name]
+        values[name] = value
+        self.chosen.append(Setting(key, value, reason))
+        return value
+
+
+def choose_settings(settings: Settings, text: TextSize, budget: float) -> None:
+    """Choose every setting that is not explicit.
+
+    Args:
+        settings: the explicit settings; the others are added.
+        text: the text.
+        budget: minutes of training on the reference machine.
+    """
+    choose_windows(settings, text)
+    tokens = min(text.train_tokens, settings.train["max_tokens"] or text.train_tokens)
+    steps_for_text = EPOCHS * tokens / tokens_per_step(settings)
+    choose_size(settings, text, min(steps_for_text, BASE_STEPS * budget**0.5), budget)
+    choose_training(settings, text, steps_for_text, tokens, budget)
+
+
+def choose_windows(settings: Settings, text: TextSize) -> None:
+    """Choose how the text is counted, and the windows that training reads."""
+    choose = settings.choose
+    prior = choose("model.prior", "kneser_ney", "n-grams and a network together are better than either")
+    order = choose("model.ngram_order", NGRAM_ORDER, "longer n-grams gained little on any text")
+    choose("model.cross_fit_folds", CROSS_FIT_FOLDS, "more folds gained nothing")
+    choose("model.cache_lm", True, "most texts repeat themselves")
+    limit = MAX_NGRAM_BYTES // (order * bytes_per_token(text.vocab_size, cross_fitting=True))
+    max_tokens = limit if prior != "none" and text.train_tokens > limit else 0
+    choose(
+        "train.max_tokens", max_tokens, "n-gram counts in 1.3 GB" if max_tokens else "all of the text can be counted"
+    )
+    tokens = power_of_two_below(min(MAX_TOKENS_PER_STEP, MAX_LOGITS_PER_STEP // text.vocab_size))
+    longest = min(text.val_tokens - 1, text.train_tokens // 10, tokens)
+    block_size = choose("model.block_size", power_of_two_below(longest), "at most a tenth of the text")
+    choose("model.sliding_window", min(SLIDING_WINDOW, block_size), "longer context comes from the cache")
+    choose("train.batch_size", max(1, tokens // block_size), f"{tokens} tokens per step")
+
+
+def choose_size(settings: Settings, text: TextSize, wanted_steps: float, budget: float) -> None:
+    """Choose the largest network that the text can train, and that can take the wanted steps within the budget."""
+    choose = settings.choose
+    layers = choose("model.n_layer", 4 if budget >= DEEP_BUDGET else 2, "four from a budget of five minutes")
+    largest = max(MIN_SUSTAINABLE_WIDTH, (WEIGHTS_PER_TOKEN * text.train_tokens / (12 * layers)) ** 0.5)
+    widths = [
+        width
+        for width in WIDTHS
+        if width <= largest
+        and wanted_steps * step_seconds(settings, text.vocab_size, layers, width) <= 60 * budget * (1 + TOLERANCE)
+    ]
+    width = max(widths, default=WIDTHS[0])
+    if "n_head" in settings.model:
+        multiple = 2 * settings.model["n_head"]
+        width = max(1, width // multiple) * multiple
+    width = choose("model.n_embd", width, "the largest for the text and the budget")
+    choose("model.n_head", divisor_near(width, width / HEAD_SIZE), "heads of about 32")
+
+
+def choose_training(settings: Settings, text: TextSize, steps_for_text: float, tokens: int, budget: float) -> None:
+    """Choose the steps, the learning rates and the regularization."""
+    choose = settings.choose
+    affordable = 60 * budget / step_seconds(settings, text.vocab_size)
+    reason = f"{EPOCHS:g} passes over the text" if steps_for_text < affordable else "the budget"
+    steps = choose("train.max_steps", max(1, round(min(steps_for_text, affordable))), reason)
+    choose("train.warmup_steps", min(MAX_WARMUP, math.ceil(WARMUP_SHARE * steps)), "a twentieth, at most 20")
+    choose("train.eval_every", math.ceil(steps / CURVE_POINTS), "twelve points of the learning curve")
+    passes = steps * tokens_per_step(settings) / tokens
+    dropout = DROPOUT if passes > PASSES_WITHOUT_DROPOUT else 0.0
+    choose("model.dropout", dropout, f"the text is read {passes:.1f} times")
+    is_muon = settings.train.get("optimizer", "muon") == "muon"
+    choose("train.lr", 0.02 if is_muon else 0.001, "good for every size that was measured")
+    choose("train.lr_embedding", 0.02, "good for every size that was measured")
+    choose("train.lr_head", 0.003, "good for every size that was measured")
+    choose("train.weight_decay", 0.0, "few passes over the text need none")
+
+
+def describe_settings(settings: Settings, text: TextSize, budget: float) -> list[str]:
+    """Return lines that say what the rule chose, why, and what to expect of the training."""
+    rows = [(setting.key, str(setting.value), setting.reason) for setting in settings.chosen]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
+    lines = [f"{key:{widths[0]}}  {value:{widths[1]}}  {reason}" for key, value, reason in rows]
+    if rows:
+        size = f"{text.train_tokens} training tokens, a vocabulary of {text.vocab_size} and budget {budget:g}"
+        lines.insert(0, f"chosen for {size}:")
+    minutes = settings.train["max_steps"] * step_seconds(settings, text.vocab_size) / 60
+    lines.append(f"expected: about {minutes:.1f} minutes on two CPU cores")
+    if text.train_tokens < SMALL_TEXT:
+        lines.append(
+            "this text is small: samples will repeat it, and the losses depend on which part of it is validation text"
+        )
+    return lines
+
+
+def tokens_per_step(settings: Settings) -> int:
+    """Return the tokens that an optimizer step predicts."""
+    batches: int = settings.train.get("grad_accum_steps", 1)
+    return batches * int(settings.train["batch_size"]) * int(settings.model["block_size"])
+
+
+def step_seconds(settings: Settings, vocab_size: int, n_layer: int | None = None, n_embd: int | None = None) -> float:
+    """Return the expected time of a step on the reference machine, by default for the chosen size.
+
+    Half a dozen sizes and vocabularies were measured; n-grams take a quarter of the time of the default.
+    """
+    n_layer, n_embd = n_layer or settings.model["n_layer"], n_embd or settings.model["n_embd"]
+    network = n_layer / 2 * (n_embd / 128) ** 2
+    cost = 0.25 + 0.75 * network + 0.0012 * (vocab_size - 65)
+    return STEP_SECONDS * max(0.2, cost) * tokens_per_step(settings) / MAX_TOKENS_PER_STEP
+
+
+def power_of_two_below(value: int) -> int:
+    """Return the largest power of two that is at most `value`, or 1."""
+    return 1 << max(0, value.bit_length() - 1)
+
+
+def divisor_near(width: int, heads: float) -> int:
+    """Return the divisor of width / 2 that is closest to `heads`, so that heads have an even size."""
+    return min((n for n in range(1, width // 2 + 1) if width % (2 * n) == 0), key=lambda n: abs(n - heads), default=1)

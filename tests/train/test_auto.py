@@ -1,0 +1,138 @@
+"""The rule is valid for every text, grows with the budget, and changes little when the text does."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.models.params import ModelParams
+from stages.tokenizers.token_files import TokenSource
+from stages.train.auto import (
+    EPOCHS,
+    Settings,
+    TextSize,
+    choose_settings,
+    describe_settings,
+    divisor_near,
+    power_of_two_below,
+    step_seconds,
+    tokens_per_step,
+)
+from stages.train.batches import subsample_training_text
+from stages.train.params import TrainParams
+
+TOKENS = st.integers(100, 10**10)
+VOCAB = st.integers(2, 60_000)
+BUDGET = st.floats(0.01, 1000)
+
+
+def resolve(train: int, vocab_size: int = 65, budget: float = 1.0, **explicit: Any) -> Settings:
+    model = {key: value for key, value in explicit.items() if key in ModelParams.model_fields}
+    training = {key: value for key, value in explicit.items() if key in TrainParams.model_fields}
+    settings = Settings(model, training)
+    choose_settings(settings, TextSize(train, train // 9, vocab_size), budget)
+    return settings
+
+
+def chosen(train: int, vocab_size: int = 65, budget: float = 1.0, **explicit: Any) -> tuple[ModelParams, TrainParams]:
+    settings = resolve(train, vocab_size, budget, **explicit)
+    return ModelParams.model_validate(settings.model), TrainParams.model_validate(settings.train)
+
+
+@given(TOKENS, VOCAB, BUDGET)
+def test_every_text_gets_valid_settings_and_windows_that_fit(train, vocab_size, budget):
+    model, training = chosen(train, vocab_size, budget)
+    assert model.block_size < train // 9
+    assert model.sliding_window <= model.block_size
+    assert training.warmup_steps <= training.max_steps
+    assert training.max_tokens < train
+
+
+@given(TOKENS, VOCAB, BUDGET, st.floats(1.0, 100.0))
+def test_a_larger_budget_never_means_less_training(train, vocab_size, budget, factor):
+    small, large = (resolve(train, vocab_size, minutes) for minutes in (budget, budget * factor))
+    seconds = [settings.train["max_steps"] * step_seconds(settings, vocab_size) for settings in (small, large)]
+    assert seconds[0] <= seconds[1] * 1.05 + 1
+    assert large.model["n_layer"] >= small.model["n_layer"]
+
+
+@given(st.integers(2000, 10**9), VOCAB, st.floats(0.1, 100))
+def test_the_expected_time_is_within_the_budget(train, vocab_size, budget):
+    settings = resolve(train, vocab_size, budget)
+    seconds = settings.train["max_steps"] * step_seconds(settings, vocab_size)
+    assert settings.train["max_steps"] == 1 or seconds <= 60 * budget * 1.01 + 2
+
+
+@given(st.integers(10_000, 10**9), VOCAB, BUDGET)
+def test_one_percent_more_text_changes_little(train, vocab_size, budget):
+    first, second = (resolve(size, vocab_size, budget) for size in (train, train + train // 100))
+    assert second.model["n_embd"] <= 2 * first.model["n_embd"]
+    assert first.model["block_size"] <= second.model["block_size"] <= 2 * first.model["block_size"]
+    assert second.model["dropout"] == pytest.approx(first.model["dropout"], abs=0.31)
+
+
+@given(TOKENS, VOCAB, BUDGET)
+def test_no_text_is_read_more_often_than_small_models_bear(train, vocab_size, budget):
+    settings = resolve(train, vocab_size, budget)
+    read = settings.train["max_steps"] * tokens_per_step(settings)
+    assert read <= EPOCHS * train + tokens_per_step(settings)
+
+
+def test_explicit_values_are_taken_as_they_are_and_the_others_follow_them():
+    model, training = chosen(1_000_000, n_embd=96, n_head=6, block_size=128, max_steps=77, dropout=0.5)
+    assert (model.n_embd, model.n_head, model.block_size, model.dropout) == (96, 6, 128, 0.5)
+    assert (training.max_steps, training.batch_size) == (77, 16)
+    assert chosen(1_000_000, n_head=5)[0].n_embd % 10 == 0
+    assert chosen(1_000_000, n_embd=130)[0].n_head == 5
+
+
+def test_a_small_text_gets_small_windows_few_steps_and_more_dropout():
+    (tiny, short), (large, long) = chosen(9_000), chosen(1_000_000)
+    assert tiny.block_size == 512
+    assert tiny.n_embd < large.n_embd == 128
+    assert short.max_steps == round(EPOCHS * 9_000 / 2048)
+    assert tiny.dropout > large.dropout
+    assert long.max_steps > 1000
+
+
+def test_a_text_that_cannot_be_counted_in_memory_is_subsampled():
+    assert chosen(4_000_000)[1].max_tokens == 0
+    assert chosen(10**8)[1].max_tokens == 1_300_000_000 // (7 * 40)
+    assert chosen(10**8, prior="none")[1].max_tokens == 0
+
+
+def test_the_settings_are_described_with_reasons_time_and_a_warning():
+    text = TextSize(20_000, 2_000, 65)
+    settings = Settings({"n_layer": 3}, {})
+    choose_settings(settings, text, 1.0)
+    lines = "\n".join(describe_settings(settings, text, 1.0))
+    assert "chosen for 20000 training tokens, a vocabulary of 65 and budget 1:" in lines
+    assert "train.max_steps" in lines
+    assert "8 passes over the text" in lines
+    assert "model.n_layer" not in lines  # it is in params.yaml
+    assert "minutes on two CPU cores" in lines
+    assert "this text is small" in lines
+
+
+@pytest.mark.parametrize(("value", "power"), [(0, 1), (1, 1), (2, 2), (3, 2), (2047, 1024), (2048, 2048)])
+def test_power_of_two_below(value, power):
+    assert power_of_two_below(value) == power
+
+
+@pytest.mark.parametrize(("width", "heads", "divisor"), [(64, 2.0, 2), (96, 3.0, 3), (130, 4.0, 5), (2, 1.0, 1)])
+def test_divisor_near(width, heads, divisor):
+    assert divisor_near(width, heads) == divisor
+    assert width % (2 * divisor) == 0
+
+
+def test_a_subsample_comes_from_all_over_the_text_and_keeps_its_sources():
+    tokens = np.arange(10_000)
+    sources = [TokenSource(0, 1.0), TokenSource(5_000, 3.0)]
+    part, moved = subsample_training_text(tokens, sources, 640)
+    assert len(part) == 640
+    assert part[:10].tolist() == list(range(10))
+    assert part[-1] == 9_999
+    assert [source.start for source in moved] == [0, int((part < 5_000).sum())]
+    assert [source.weight for source in moved] == [1.0, 3.0]
