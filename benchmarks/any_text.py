@@ -35,7 +35,6 @@ from stages.tokenizers.registry import load_tokenizer
 ROOT = Path(__file__).parents[1]
 ROWS = Path(__file__).with_suffix(".tsv")
 PPMD_ORDER, PPMD_MEMORY = 6, 256 << 20
-ZPAQ_PADDING = b" " * 60_000  # before both inputs, if only one is above a power of two, by which zpaq sizes its tables
 # Version 0.1.
 FIXED: dict[str, dict[str, Any]] = {
     "model": {
@@ -60,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     rows: list[Any] = pd.read_csv(ROWS, sep="\t").to_dict("records") if ROWS.exists() else []
-    finished = {(row["name"], row["budget"]) for row in rows}
+    finished = {(row["name"], row["budget"]) for row in rows if row.get("folio")}
     for text in read_table():
         selected = text.name in options.names if options.names else options.use in (None, text.use)
         if not selected or (text.name, options.budget) in finished:
@@ -72,7 +71,7 @@ def main() -> None:
             pd.DataFrame(rows).to_csv(ROWS, sep="\t", index=False, float_format="%.6g")
     table = pd.DataFrame(rows).round({"seconds": 0, "megabytes": 0})
     formats = ["g" if column in ("budget", "seconds", "megabytes") else ".3f" for column in table.columns]
-    table.to_markdown(ROWS.with_suffix(".md"), index=False, floatfmt=formats)
+    ROWS.with_suffix(".md").write_text(table.to_markdown(index=False, floatfmt=formats) + "\n")
 
 
 def measure(text: BenchmarkText, path: Path, budget: float, with_fixed: bool) -> dict[str, Any]:
@@ -132,8 +131,10 @@ def decode_part(folder: Path, part: str) -> bytes:
 
 def conditional_nats(compress: Callable[[bytes], int], train: bytes, val: bytes) -> float:
     """Return the nats per byte that a compressor needs for `val` after `train`."""
-    if compress is zpaq_size and len(train).bit_length() != len(train + val).bit_length():
-        train = ZPAQ_PADDING + train
+    if (
+        compress is zpaq_size
+    ):  # it sizes its tables by the next power of two: spaces lift both inputs above the same one
+        train = b" " * (2 ** len(train).bit_length() - len(train)) + train
     return (compress(train + val) - compress(train)) * 8 * log(2) / len(val)
 
 

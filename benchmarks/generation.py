@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from stages.core.device import tokens_to_device
+from stages.core.params import without_auto
 from stages.generation.sampling import SamplingParams
 from stages.generation.streaming import draw_uniforms, generate_tokens
 from stages.generation.text_model import TextModel
@@ -154,7 +155,9 @@ def main() -> None:
         "Folio, 4 x 128, blocks of 64, with prior": SMALL | {"prior": "kneser_ney"},
         "Folio, default": {},
     }.items():
-        model = build_model(ModelParams.model_validate(document | changes), len(tokenizer)).eval()
+        model = build_model(
+            ModelParams.model_validate(without_auto(document, ModelParams) | changes), len(tokenizer)
+        ).eval()
         model.fit(train)
         contenders[name] = folio_generator(model)
         if changes.get("prior") == "none":

@@ -1,6 +1,6 @@
 """Measure the report on a large text: `python -m benchmarks.report`, a few minutes.
 
-The text has ten megabytes of random words of 5,000 distinct characters; the model has the default width and is
+The text has ten megabytes of random words of 5,000 distinct characters; the model is
 trained for ten steps, because the cost of a report does not depend on its quality. Prints the seconds of every stage
 and the size of the page.
 """

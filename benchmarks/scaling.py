@@ -72,7 +72,7 @@ from stages.tokenizers.char import CharTokenizer
 from stages.models.ngram.cross_fitting import CrossFittedPrior
 
 text, order = Path(sys.argv[1]).read_text(), int(sys.argv[2])
-params = read_section(Path(sys.argv[3]), "model", ModelParams).model_copy(update={"ngram_order": order})
+params = ModelParams(ngram_order=order)
 tokenizer = CharTokenizer.from_text(text) if sys.argv[4] == "char" else BpeTokenizer.from_chunks([text], 2048)
 ids = torch.from_numpy(tokenizer.encode(text).astype("int64"))
 before = peak_memory()

@@ -34,7 +34,7 @@ from stages.tokenizers.token_files import load_tokens
 # Training tokens that the baselines count, with a small and a large vocabulary: about 2 GB at order 7.
 MAX_BASELINE_TOKENS, MAX_BASELINE_TOKENS_LARGE_VOCAB = 20_000_000, 8_000_000
 PROGRESS_PASSES = 6  # over the validation text: five evaluations, of which the sliding one counts twice
-SUBSAMPLE_PARTS = 16
+SUBSAMPLE_PARTS, SUBSAMPLE_PIECES = 16, 64  # of the validation text, of the training text
 OVERLAP_SAMPLES, OVERLAP_LENGTH = 16, 512
 MAX_ATTENTION_TOKENS = 32
 
@@ -103,9 +103,9 @@ def command(
     log.info("%s: val_loss %.4f (bigram: %.4f)", metrics_path, report.loss, metrics["bigram_val_loss"])
     if metrics["val_loss"] > metrics["kneser_ney_val_loss"]:
         log.warning(
-            "the model is worse than counting n-grams, whose loss is %.4f (kneser_ney_val_loss): it has learned too "
-            "little or has learned its text by heart; compare train_loss, and leave the settings on auto",
+            "the model is worse than counting n-grams, whose loss is %.4f (kneser_ney_val_loss)%s",
             metrics["kneser_ney_val_loss"],
+            "; leave the settings on auto" if trained.model.params.kind == "gpt" else "",
         )
     log.info("next: folio sample, folio report, folio compare HEAD workspace")
 
@@ -145,6 +145,8 @@ def measure_losses(
     metrics["sliding_val_loss"] = evaluate_loss(model, track(overlapping_windows)).loss
     vocab_size = len(trained.tokenizer)
     counted = train[: MAX_BASELINE_TOKENS if vocab_size <= SMALL_VOCAB_SIZE else MAX_BASELINE_TOKENS_LARGE_VOCAB]
+    if max_tokens := trained.training["params"]["max_tokens"]:
+        counted = subsample(train, min(max_tokens, len(counted)), SUBSAMPLE_PIECES)  # as much as the model has counted
     metrics |= baseline_metrics(counted.cpu(), val.cpu(), vocab_size)
     baseline = fit_kneser_ney(trained, counted)
     baseline_report = evaluate_loss(baseline, track(blockwise_windows(val, block_size, batch_size)))

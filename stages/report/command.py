@@ -79,6 +79,8 @@ def command(
     document = YAML(typ="safe").load(params_path)
     shown_params = {name: dict(document.get(name) or {}) for name in SHOWN_SECTIONS}
     training = model_config["training"]
+    if "params" not in training:
+        raise TextError(f"{model_folder / 'config.json'} is from an earlier version of Folio; train again")
     samples = split_samples(read_text(samples_path, "`dvc repro sample` writes it"))
     files = {"weights": model_folder / "model.safetensors"} | {name: tokens_folder / name for name in (TRAIN, VAL)}
     data = ReportData(
@@ -91,7 +93,7 @@ def command(
         curve=read_tsv(curve_path),
         by_position=read_tsv(by_position_path),
         calibration=read_tsv(calibration_path),
-        environment=training.get("environment", {}),
+        environment=training.get("environment", {}) | {"budget": training["budget"]},
         digests={name: sha256(path) for name, path in files.items()},
         predictions=read_predictions(predictions_path),
         samples=mark_overlap(samples, TrainingText(train_ids, tokenizer)),

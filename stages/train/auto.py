@@ -1,11 +1,11 @@
 """Choose the settings that params.yaml leaves on `auto`, from the text and the budget of training time.
 
 The rule is arithmetic: it depends on the size of the text, the size of its vocabulary and `budget`, and gives the same
-settings on every machine. docs/auto.md shows the measurements that its constants were fitted on.
+settings on every machine. docs/auto.md shows measurements that its constants come from.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stages.models.ngram.ram_check import bytes_per_token
@@ -18,7 +18,8 @@ EPOCHS = 8.0  # passes over a text, after which small models learn it by heart
 BASE_STEPS = 1200  # wanted for budget 1; grows with the square root of the budget, as the size of the model does
 STEP_SECONDS = 0.05  # on the reference machine: 2,048 tokens, 2 layers, 128 wide, a vocabulary of 65
 WIDTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512)
-MIN_SUSTAINABLE_WIDTH = 64
+MIN_WIDTH_FOR_ANY_TEXT = 64
+MAX_SHARE_OF_STEPS = 0.7  # of those of the narrowest model, that are wanted of a wider one
 WEIGHTS_PER_TOKEN = 1.5  # of the blocks, that a text can train
 DEEP_BUDGET = 5.0  # minutes from which four layers are better than two wider ones
 TOLERANCE = 0.2  # share by which a size may exceed the budget; the steps are then fewer
@@ -49,7 +50,7 @@ class Setting:
     Attributes:
         key: "section.key", as in params.yaml.
         value: the value that training uses.
-        reason: why the rule chose it; empty if params.yaml sets it.
+        reason: why the rule chose it.
     """
 
     key: str
@@ -80,50 +81,59 @@ class Settings:
         return value
 
 
-def choose_settings(settings: Settings, text: TextSize, budget: float) -> None:
+def choose_settings(settings: Settings, text: TextSize, budget: float, processes: int = 1) -> None:
     """Choose every setting that is not explicit.
 
     Args:
         settings: the explicit settings; the others are added.
         text: the text.
         budget: minutes of training on the reference machine.
+        processes: that share every batch.
     """
-    choose_windows(settings, text)
-    tokens = min(text.train_tokens, settings.train["max_tokens"] or text.train_tokens)
+    choose_windows(settings, text, processes)
+    tokens = used_tokens(settings, text)
+    text = replace(text, train_tokens=tokens)
     steps_for_text = EPOCHS * tokens / tokens_per_step(settings)
     choose_size(settings, text, min(steps_for_text, BASE_STEPS * budget**0.5), budget)
-    choose_training(settings, text, steps_for_text, tokens, budget)
+    choose_training(settings, text, steps_for_text, budget)
 
 
-def choose_windows(settings: Settings, text: TextSize) -> None:
+def choose_windows(settings: Settings, text: TextSize, processes: int) -> None:
     """Choose how the text is counted, and the windows that training reads."""
     choose = settings.choose
     prior = choose("model.prior", "kneser_ney", "n-grams and a network together are better than either")
     order = choose("model.ngram_order", NGRAM_ORDER, "longer n-grams gained little on any text")
     choose("model.cross_fit_folds", CROSS_FIT_FOLDS, "more folds gained nothing")
     choose("model.cache_lm", True, "most texts repeat themselves")
-    limit = MAX_NGRAM_BYTES // (order * bytes_per_token(text.vocab_size, cross_fitting=True))
-    max_tokens = limit if prior != "none" and text.train_tokens > limit else 0
-    choose(
-        "train.max_tokens", max_tokens, "n-gram counts in 1.3 GB" if max_tokens else "all of the text can be counted"
-    )
+    kind = settings.model.get("kind", "gpt")
+    counts_ngrams = kind == "kneser_ney" or (kind == "gpt" and prior != "none")
+    limit = MAX_NGRAM_BYTES // (order * bytes_per_token(text.vocab_size, cross_fitting=kind == "gpt"))
+    max_tokens = limit if counts_ngrams and text.train_tokens > limit else 0
+    choose("train.max_tokens", max_tokens, "n-gram counts in 1.3 GB" if max_tokens else "all of the text")
     tokens = power_of_two_below(min(MAX_TOKENS_PER_STEP, MAX_LOGITS_PER_STEP // text.vocab_size))
-    longest = min(text.val_tokens - 1, text.train_tokens // 10, tokens)
+    windows = settings.train.get("batch_size", processes)
+    longest = min(text.val_tokens - 1, used_tokens(settings, text) // 10, tokens // windows)
     block_size = choose("model.block_size", power_of_two_below(longest), "at most a tenth of the text")
     choose("model.sliding_window", min(SLIDING_WINDOW, block_size), "longer context comes from the cache")
-    choose("train.batch_size", max(1, tokens // block_size), f"{tokens} tokens per step")
+    batch_size = max(1, tokens // block_size // processes) * processes
+    choose("train.batch_size", batch_size, f"{batch_size * block_size} tokens per step")
 
 
 def choose_size(settings: Settings, text: TextSize, wanted_steps: float, budget: float) -> None:
     """Choose the largest network that the text can train, and that can take the wanted steps within the budget."""
     choose = settings.choose
     layers = choose("model.n_layer", 4 if budget >= DEEP_BUDGET else 2, "four from a budget of five minutes")
-    largest = max(MIN_SUSTAINABLE_WIDTH, (WEIGHTS_PER_TOKEN * text.train_tokens / (12 * layers)) ** 0.5)
+    seconds = 60 * budget
+    affordable_steps = seconds / step_seconds(settings, text.vocab_size, layers, WIDTHS[0])
+    wanted_steps = min(
+        wanted_steps, MAX_SHARE_OF_STEPS * affordable_steps
+    )  # with a large vocabulary, width costs little
+    largest = max(MIN_WIDTH_FOR_ANY_TEXT, (WEIGHTS_PER_TOKEN * text.train_tokens / (12 * layers)) ** 0.5)
     widths = [
         width
         for width in WIDTHS
         if width <= largest
-        and wanted_steps * step_seconds(settings, text.vocab_size, layers, width) <= 60 * budget * (1 + TOLERANCE)
+        and wanted_steps * step_seconds(settings, text.vocab_size, layers, width) <= seconds * (1 + TOLERANCE)
     ]
     width = max(widths, default=WIDTHS[0])
     if "n_head" in settings.model:
@@ -133,7 +143,7 @@ def choose_size(settings: Settings, text: TextSize, wanted_steps: float, budget:
     choose("model.n_head", divisor_near(width, width / HEAD_SIZE), "heads of about 32")
 
 
-def choose_training(settings: Settings, text: TextSize, steps_for_text: float, tokens: int, budget: float) -> None:
+def choose_training(settings: Settings, text: TextSize, steps_for_text: float, budget: float) -> None:
     """Choose the steps, the learning rates and the regularization."""
     choose = settings.choose
     affordable = 60 * budget / step_seconds(settings, text.vocab_size)
@@ -141,13 +151,13 @@ def choose_training(settings: Settings, text: TextSize, steps_for_text: float, t
     steps = choose("train.max_steps", max(1, round(min(steps_for_text, affordable))), reason)
     choose("train.warmup_steps", min(MAX_WARMUP, math.ceil(WARMUP_SHARE * steps)), "a twentieth, at most 20")
     choose("train.eval_every", math.ceil(steps / CURVE_POINTS), "twelve points of the learning curve")
-    passes = steps * tokens_per_step(settings) / tokens
+    passes = steps * tokens_per_step(settings) / text.train_tokens
     dropout = DROPOUT if passes > PASSES_WITHOUT_DROPOUT else 0.0
     choose("model.dropout", dropout, f"the text is read {passes:.1f} times")
     is_muon = settings.train.get("optimizer", "muon") == "muon"
-    choose("train.lr", 0.02 if is_muon else 0.001, "good for every size that was measured")
-    choose("train.lr_embedding", 0.02, "good for every size that was measured")
-    choose("train.lr_head", 0.003, "good for every size that was measured")
+    choose("train.lr", 0.02 if is_muon else 0.001, "usual for this optimizer")
+    choose("train.lr_embedding", 0.02, "of muon")
+    choose("train.lr_head", 0.003, "of muon")
     choose("train.weight_decay", 0.0, "few passes over the text need none")
 
 
@@ -159,13 +169,19 @@ def describe_settings(settings: Settings, text: TextSize, budget: float) -> list
     if rows:
         size = f"{text.train_tokens} training tokens, a vocabulary of {text.vocab_size} and budget {budget:g}"
         lines.insert(0, f"chosen for {size}:")
-    minutes = settings.train["max_steps"] * step_seconds(settings, text.vocab_size) / 60
-    lines.append(f"expected: about {minutes:.1f} minutes on two CPU cores")
-    if text.train_tokens < SMALL_TEXT:
+    if settings.model.get("kind", "gpt") == "gpt":
+        seconds = settings.train["max_steps"] * step_seconds(settings, text.vocab_size)
+        lines.append(f"expected: about {seconds:.0f} seconds on two CPU cores")
+    if used_tokens(settings, text) < SMALL_TEXT:
         lines.append(
             "this text is small: samples will repeat it, and the losses depend on which part of it is validation text"
         )
     return lines
+
+
+def used_tokens(settings: Settings, text: TextSize) -> int:
+    """Return the number of training tokens that are used."""
+    return min(text.train_tokens, settings.train["max_tokens"] or text.train_tokens)
 
 
 def tokens_per_step(settings: Settings) -> int:

@@ -1,7 +1,7 @@
 """Sample batches of windows from the training text."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -105,9 +105,19 @@ def sample_weighted_positions(
 def subsample_training_text(
     tokens: TokenIds, sources: Sequence[TokenSource], max_tokens: int
 ) -> tuple[TokenIds, list[TokenSource]]:
-    """Return `max_tokens` of a longer text, (N,), in evenly spaced pieces, and where its sources begin in them."""
-    length = -(-max_tokens // SUBSAMPLE_PIECES)
-    starts = np.linspace(0, len(tokens) - length, SUBSAMPLE_PIECES).astype(np.int64)
-    pieces = np.concatenate([tokens[start : start + length] for start in starts])
-    moved = [replace(source, start=int(np.clip(source.start - starts, 0, length).sum())) for source in sources]
-    return pieces, moved
+    """Return at most `max_tokens` of a longer text, (N,), in pieces from all over each source, and their sources.
+
+    A source gets a share in proportion to its length times its weight, as training samples it.
+    """
+    bounds = [*(source.start for source in sources), len(tokens)]
+    weighted = [source.weight * (end - source.start) for source, end in zip(sources, bounds[1:], strict=True)]
+    pieces, moved, start = [], [], 0
+    for source, end, share in zip(sources, bounds[1:], weighted, strict=True):
+        quota = min(end - source.start, int(max_tokens * share / sum(weighted)))
+        count = max(1, min(SUBSAMPLE_PIECES, quota))
+        length = quota // count
+        starts = np.linspace(source.start, end - length, count).astype(np.int64)
+        pieces += [tokens[first : first + length] for first in starts]
+        moved.append(TokenSource(start, share / max(1, count * length)))
+        start += count * length
+    return np.concatenate(pieces), moved

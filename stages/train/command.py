@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from stages.models.base import LanguageModel, count_parameters
 from stages.models.model_folder import TrainedModel, load_model, save_model
 from stages.models.params import ModelParams
 from stages.models.plain_generator import generate_plainly
-from stages.tokenizers.base import Tokenizer
+from stages.tokenizers.base import TokenIds, Tokenizer
 from stages.tokenizers.registry import load_tokenizer
-from stages.tokenizers.token_files import check_length, load_sources, load_tokens
+from stages.tokenizers.token_files import TokenSource, check_length, load_sources, load_tokens
 from stages.train.auto import Settings, TextSize, choose_settings, describe_settings
 from stages.train.batches import subsample_training_text
 from stages.train.checkpoint import TrainingCheckpoint, training_fingerprint
@@ -43,7 +43,7 @@ SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 100, 0.8
 @tokens_option
 @output_folder_option("--model", "model_folder", "models", "The folder for the trained model.")
 @output_file_option("--curve", "curve_path", "reports/train.tsv", "The file for the learning curve.")
-@click.option("--dry-run", is_flag=True, help="Print the settings and the expected time and memory; do not train.")
+@click.option("--dry-run", is_flag=True, help="Print the settings and the expected time; do not train.")
 def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_path: Path, dry_run: bool) -> None:
     """Train the model that `model:` and `train:` in params.yaml describe.
 
@@ -56,26 +56,12 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
     if not group.is_first:
         log.setLevel(logging.WARNING)
     start_log("train")
-    compute = read_section(params_path, "compute", ComputeParams)
-    settings = Settings(
-        read_explicit(params_path, "model", ModelParams), read_explicit(params_path, "train", TrainParams)
-    )
-    budget = read_budget(params_path)
-    runtime = read_section(params_path, "runtime", RuntimeParams)
-    tokenizer = load_tokenizer(tokens_folder / "tokenizer.json")
-    train_ids, val_ids = load_tokens(tokens_folder, tokenizer)
-    text = TextSize(len(train_ids), len(val_ids), len(tokenizer))
-    choose_settings(settings, text, budget)
-    model_params = check_section(settings.model, ModelParams, f"{params_path}: model")
-    params = check_section(settings.train, TrainParams, f"{params_path}: train")
-    check_length(train_ids, val_ids, model_params.block_size)
-    if group.is_first:
-        for line in describe_settings(settings, text, budget):
-            log.info("%s", line)
+    job = read_job(params_path, tokens_folder, group)
     if dry_run:
         return
+    params = job.params
     factories: dict[str, TrackerFactory] = (
-        {name: load_tracker(name) for name in runtime.trackers} if group.is_first else {}
+        {name: load_tracker(name) for name in job.runtime.trackers} if group.is_first else {}
     )
     if params.processes > 1 and group.count == 1:
         ProcessGroup(count=params.processes).check_batch(params)
@@ -85,49 +71,109 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
         launch_processes(params.processes, "stages.train", arguments)
         return
     group.check_batch(params)
-    device = prepare_device(compute)
-    sources = load_sources(tokens_folder)
-    if params.max_tokens and params.max_tokens < len(train_ids):
-        train_ids, sources = subsample_training_text(train_ids, sources, params.max_tokens)
-    train, val = tokens_to_device(train_ids, device), tokens_to_device(val_ids, device)
-    initial_model = load_initial_model(Path(params.init_from), tokenizer) if params.init_from else None
+    device = prepare_device(job.compute)
+    train, val = tokens_to_device(job.train_ids, device), tokens_to_device(job.val_ids, device)
     with group.connected(device):
         model, trainer = prepare_training(
-            model_params,
+            job.model_params,
             params,
-            runtime,
-            compute,
-            len(tokenizer),
+            job.runtime,
+            job.compute,
+            len(job.tokenizer),
             train,
             val,
-            sources=sources,
+            sources=job.sources,
             group=group,
-            initial_model=initial_model,
+            initial_model=job.initial_model,
         )
-        described = {"params": params.model_dump(), "auto": [setting.key for setting in settings.chosen]}
-        environment = describe_environment(compute, device, model.compute_dtype) | {"processes": group.count}
+        environment = describe_environment(job.compute, device, model.compute_dtype) | {"processes": group.count}
+        training: dict[str, Any] = {
+            "environment": environment,
+            "params": params.model_dump(),
+            "auto": job.auto_keys,
+            "budget": job.budget,
+        }
         if trainer is None:
-            log.info("%s: no trainable parameters, on %s", model_params.kind, device)
+            log.info("%s: no trainable parameters, on %s", job.model_params.kind, device)
             if group.is_first:
                 write_tsv(curve_path, COLUMNS, [counting_curve_row(model, train, val, params)])
-                training = {"steps": 0, "tokens_seen": len(train), "environment": environment} | described
-                save_model(model_folder, model, tokenizer, training)
+                save_model(model_folder, model, job.tokenizer, training | {"steps": 0, "tokens_seen": len(train)})
         else:
-            log.info("%s: %d parameters, on %s", model_params.kind, count_parameters(model), device)
-            fingerprint = training_fingerprint(model_params, params, tokens_folder, environment)
-            checkpoint = TrainingCheckpoint(fingerprint, runtime)
+            log.info("%s: %d parameters, on %s", job.model_params.kind, count_parameters(model), device)
+            fingerprint = training_fingerprint(job.model_params, params, tokens_folder, environment)
+            checkpoint = TrainingCheckpoint(fingerprint, job.runtime)
             with (
                 checkpoint.locked() if group.is_first else nullcontext(),
-                track(factories, flat_params(model_params, params)) as trackers,
+                track(factories, flat_params(job.model_params, params)) as trackers,
             ):
-                run_training(trainer, checkpoint, tokenizer, trackers)
+                run_training(trainer, checkpoint, job.tokenizer, trackers)
                 if group.is_first:
                     write_tsv(curve_path, *trainer.curve_table())
-                    training = {"steps": trainer.step, "tokens_seen": trainer.tokens_seen, "environment": environment}
-                    training |= described
-                    save_model(model_folder, model, tokenizer, training)
+                    training |= {"steps": trainer.step, "tokens_seen": trainer.tokens_seen}
+                    save_model(model_folder, model, job.tokenizer, training)
     log.info("wrote the model to %s and the learning curve to %s", model_folder, curve_path)
     log.info("next: folio evaluate, folio sample")
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a training run reads.
+
+    Attributes:
+        compute, runtime: sections of params.yaml.
+        model_params, params: sections `model` and `train`, with every setting chosen.
+        auto_keys: the settings that were chosen, as "section.key".
+        budget: minutes of training that they were chosen for.
+        tokenizer: of the tokens.
+        train_ids: training tokens, (N,).
+        val_ids: validation tokens, (M,).
+        sources: sources of the training tokens.
+        initial_model: the model of `train.init_from`.
+    """
+
+    compute: ComputeParams
+    runtime: RuntimeParams
+    model_params: ModelParams
+    params: TrainParams
+    auto_keys: list[str]
+    budget: float
+    tokenizer: Tokenizer
+    train_ids: TokenIds
+    val_ids: TokenIds
+    sources: list[TokenSource]
+    initial_model: LanguageModel | None
+
+
+def read_job(params_path: Path, tokens_folder: Path, group: ProcessGroup) -> TrainingJob:
+    """Read params.yaml and the tokens, choose the settings that are `auto`, and log them."""
+    settings = Settings(
+        read_explicit(params_path, "model", ModelParams), read_explicit(params_path, "train", TrainParams)
+    )
+    compute = read_section(params_path, "compute", ComputeParams)
+    runtime = read_section(params_path, "runtime", RuntimeParams)
+    budget = read_budget(params_path)
+    tokenizer = load_tokenizer(tokens_folder / "tokenizer.json")
+    train_ids, val_ids = load_tokens(tokens_folder, tokenizer)
+    init_from = settings.train["init_from"]
+    initial_model = load_initial_model(Path(init_from), tokenizer) if init_from else None
+    if initial_model:
+        positions = () if initial_model.params.kind == "gpt" else ("block_size",)  # learned, one for each position
+        for name in ("n_layer", "n_head", "n_embd", "prior", "cache_lm", *positions):
+            settings.choose(f"model.{name}", getattr(initial_model.params, name), "as in train.init_from")
+    text = TextSize(len(train_ids), len(val_ids), len(tokenizer))
+    choose_settings(settings, text, budget, max(group.count, settings.train["processes"]))
+    model_params = check_section(settings.model, ModelParams, f"{params_path}: model")
+    params = check_section(settings.train, TrainParams, f"{params_path}: train")
+    for line in describe_settings(settings, text, budget):
+        log.info("%s", line)
+    sources = load_sources(tokens_folder)
+    if 0 < params.max_tokens < len(train_ids):
+        train_ids, sources = subsample_training_text(train_ids, sources, params.max_tokens)
+    check_length(train_ids, val_ids, model_params.block_size)
+    auto_keys = [setting.key for setting in settings.chosen]
+    return TrainingJob(
+        compute, runtime, model_params, params, auto_keys, budget, tokenizer, train_ids, val_ids, sources, initial_model
+    )
 
 
 def run_training(trainer: Trainer, checkpoint: TrainingCheckpoint, tokenizer: Tokenizer, trackers: Trackers) -> None:
@@ -139,7 +185,7 @@ def run_training(trainer: Trainer, checkpoint: TrainingCheckpoint, tokenizer: To
     """
 
     def log_point(point: CurvePoint) -> None:
-        values = asdict(point)
+        values = {name: value for name, value in asdict(point).items() if value is not None}
         trackers.log_point(values.pop("step"), values)
 
     with catch_stop_signals(ignore_repeats=trainer.group.count > 1) as stop:

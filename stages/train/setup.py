@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.core.device import ComputeParams, select_dtype
-from stages.core.errors import ModelError
+from stages.core.errors import ModelError, ParameterError
 from stages.losses.windows import evenly_spaced_windows, held_out_windows
 from stages.models.base import LanguageModel, build_model, count_parameters
 from stages.models.params import ModelParams
@@ -50,6 +50,7 @@ def prepare_training(
     Raises:
         WorkError: if there is not enough memory to count n-grams.
         ModelError: if `initial_model` has another architecture.
+        ParameterError: if the held-out part leaves too little to train on.
     """
     group = group or ProcessGroup()
     torch.manual_seed(params.seed)
@@ -65,6 +66,11 @@ def prepare_training(
     sampled = train
     if params.held_out_fraction:
         start = len(train) - max(block_size + 1, int(params.held_out_fraction * len(train)))
+        if start <= block_size:
+            raise ParameterError(
+                f"train.held_out_fraction is {params.held_out_fraction}: it leaves {max(0, start)} training tokens, "
+                f"but model.block_size is {block_size}; set one of them to less"
+            )
         sampled, held_out = train[:start], held_out_windows(train, start, block_size, MAX_HELD_OUT_WINDOWS)
     sampler = BatchSampler(sampled, block_size, params.batch_size, params.seed, group.rank, group.count, sources)
     optimizers = make_optimizers(model, params, model.compute_dtype, group)

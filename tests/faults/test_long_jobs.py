@@ -16,6 +16,7 @@ from stages.tokenizers.token_files import load_tokens
 from stages.train.params import TrainParams
 from tests.faults.conftest import Project
 from tests.faults.test_processes import trained
+from tests.small_project import SMALL_MODEL
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(200)]
 
@@ -82,3 +83,7 @@ def test_other_sizes_are_refused(make_project: Callable[..., Project]):
     code, output = project.run()
     assert code == 2
     assert "a model of another architecture" in output
+    project.set(model={"n_embd": "auto", "n_head": "auto"}, train={"init_from": "first"})
+    code, output = project.run()
+    assert code == 0, output
+    assert load_model(project.folder / "models").model.params.n_embd == SMALL_MODEL["n_embd"]

@@ -1,5 +1,6 @@
 """The rule is valid for every text, grows with the budget, and changes little when the text does."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,37 @@ def test_a_small_text_gets_small_windows_few_steps_and_more_dropout():
     assert long.max_steps > 1000
 
 
+def test_several_processes_share_the_windows_of_a_batch():
+    for processes, train in itertools.product((2, 3, 8), (9_000, 1_000_000)):
+        settings = Settings({}, {})
+        choose_settings(settings, TextSize(train, train // 9, 65), 1.0, processes)
+        assert settings.train["batch_size"] % processes == 0
+        assert tokens_per_step(settings) <= 2048
+        if processes != 3:
+            assert settings.model["n_embd"] == resolve(train).model["n_embd"]
+
+
+def test_an_explicit_batch_size_gets_smaller_windows():
+    model, training = chosen(1_000_000, batch_size=64)
+    assert (model.block_size, training.batch_size, model.n_embd) == (32, 64, 128)
+
+
+def test_a_part_of_a_text_gets_the_settings_of_a_text_of_that_size():
+    part, whole = resolve(1_000_000, max_tokens=20_000), resolve(20_000)
+    for key in ("n_embd", "dropout", "block_size"):
+        assert part.model[key] == whole.model[key]
+    assert part.train["max_steps"] == whole.train["max_steps"]
+
+
+def test_a_large_vocabulary_does_not_mean_the_narrowest_model():
+    assert chosen(1_000_000, vocab_size=1024)[0].n_embd >= 96
+
+
+def test_models_that_count_nothing_use_all_of_a_text():
+    assert chosen(10**8, kind="bigram")[1].max_tokens == 0
+    assert chosen(10**8, kind="kneser_ney")[1].max_tokens == 1_300_000_000 // (7 * 15)
+
+
 def test_a_text_that_cannot_be_counted_in_memory_is_subsampled():
     assert chosen(4_000_000)[1].max_tokens == 0
     assert chosen(10**8)[1].max_tokens == 1_300_000_000 // (7 * 40)
@@ -112,7 +144,7 @@ def test_the_settings_are_described_with_reasons_time_and_a_warning():
     assert "train.max_steps" in lines
     assert "8 passes over the text" in lines
     assert "model.n_layer" not in lines  # it is in params.yaml
-    assert "minutes on two CPU cores" in lines
+    assert "seconds on two CPU cores" in lines
     assert "this text is small" in lines
 
 
@@ -128,11 +160,24 @@ def test_divisor_near(width, heads, divisor):
 
 
 def test_a_subsample_comes_from_all_over_the_text_and_keeps_its_sources():
-    tokens = np.arange(10_000)
-    sources = [TokenSource(0, 1.0), TokenSource(5_000, 3.0)]
-    part, moved = subsample_training_text(tokens, sources, 640)
-    assert len(part) == 640
-    assert part[:10].tolist() == list(range(10))
-    assert part[-1] == 9_999
-    assert [source.start for source in moved] == [0, int((part < 5_000).sum())]
-    assert [source.weight for source in moved] == [1.0, 3.0]
+    tokens = np.arange(100_000)
+    sources = [TokenSource(0, 1.0), TokenSource(50_000, 3.0)]
+    part, moved = subsample_training_text(tokens, sources, 6400)
+    assert 6200 < len(part) <= 6400
+    assert part[:2].tolist() == [0, 1]
+    assert part[-1] == 99_999
+    assert len(set(part.tolist())) == len(part)
+    assert [source.start for source in moved] == [0, int((part < 50_000).sum())]
+    assert (part >= 50_000).mean() == pytest.approx(0.75, abs=0.02)
+    assert moved[0].weight == pytest.approx(moved[1].weight, rel=0.05)
+
+
+def test_a_small_source_with_a_large_weight_is_not_lost():
+    part, moved = subsample_training_text(np.arange(100_000), [TokenSource(0, 1.0), TokenSource(99_000, 99.0)], 10_000)
+    assert (part >= 99_000).sum() == 1_000 - 1_000 % 64
+    assert moved[1].weight > 4 * moved[0].weight  # it is sampled as often as the larger one
+
+
+def test_a_text_that_is_hardly_too_long_is_cut():
+    part, _ = subsample_training_text(np.arange(100), [TokenSource(0, 1.0)], 65)
+    assert len(part) == 64

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from stages.core.device import ComputeParams, tokens_to_device
-from stages.core.errors import WorkError
+from stages.core.errors import ParameterError, WorkError
 from stages.losses.losses import evaluate_loss
 from stages.models.base import LanguageModel
 from stages.tokenizers.char import CharTokenizer
@@ -88,6 +88,11 @@ def test_a_held_out_part_is_not_trained_on_and_chooses_the_best_point(tokens, to
     assert columns[-1] == "held_out_loss"
     assert [row[-1] for row in rows] == losses
     assert make_trainer(tokens, tokenizer).curve_table()[0][-1] == "lr"
+
+
+def test_a_held_out_part_must_leave_a_window_to_train_on(tokens, tokenizer):
+    with pytest.raises(ParameterError, match=r"train.held_out_fraction is 0.4: it leaves 1499 training tokens"):
+        make_trainer(tokens, tokenizer, {"block_size": 2500}, held_out_fraction=0.4)
 
 
 def test_the_first_point_has_the_mean_training_loss(tokens, tokenizer):

@@ -32,8 +32,8 @@ class IncrementalExperts:
         self.cache.step(ids)
         experts = (
             probs,
-            self.cache.apply(self.table(rows[:, :2]), STRENGTHS),
-            self.cache.apply(probs, WEAK_STRENGTHS),
+            self.cache.apply(self.table(rows[:, :2]), self.cache.strengths),
+            self.cache.apply(probs, self.cache.weak_strengths),
         )
         return torch.stack(experts, dim=1).log()
 
@@ -90,6 +90,9 @@ class IncrementalCache:
             still_matching[:, back:] *= ids[:, : length - 1 - back] == ids[:, -1 - back, None]
             self.match_lengths += still_matching
         self.limits = torch.arange(1, MAX_CONTEXT + 1, dtype=torch.uint8, device=ids.device)
+        self.strengths, self.weak_strengths = (
+            torch.tensor(values, device=ids.device).flip(0) for values in (STRENGTHS, WEAK_STRENGTHS)
+        )
         self.counts = torch.zeros(0)
         self.row = self.length = self.followers = ids.new_empty(0)
 
@@ -109,14 +112,13 @@ class IncrementalCache:
         counts.index_put_((self.row, self.length), torch.ones_like(self.row), accumulate=True)
         self.counts = counts.flip(1).cumsum(1)  # of matches of at least so many tokens, longest first
 
-    def apply(self, probs: Tensor, strengths: tuple[float, ...]) -> Tensor:
+    def apply(self, probs: Tensor, strengths: Tensor) -> Tensor:
         """Return the distributions after the text, which back off to `probs`, (B, V)."""
         if not len(self.row):
             return probs
-        strength = torch.tensor(strengths, device=probs.device).flip(0)
-        backoff_weights = (strength / (self.counts + strength)).cumprod(1)
-        shorter = torch.ones(len(strength), len(strength), device=probs.device).triu()
+        backoff_weights = (strengths / (self.counts + strengths)).cumprod(1)
+        shorter = torch.ones(len(strengths), len(strengths), device=probs.device).triu()
         # Of one match, summed over shorter lengths; on CUDA, cumsum of floats is not deterministic.
-        match_weights = (backoff_weights / strength).flip(1) @ shorter
+        match_weights = (backoff_weights / strengths).flip(1) @ shorter
         probs = probs * backoff_weights[:, -1:]
         return probs.index_put_((self.row, self.followers), match_weights[self.row, self.length], accumulate=True)

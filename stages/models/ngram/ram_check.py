@@ -26,10 +26,11 @@ def check_memory(tokens: int, ngram_order: int, vocab_size: int, cross_fitting: 
     if needed > free:
         largest_order = int(free / needed * ngram_order)
         remedies = [f"model.ngram_order: {largest_order}"] if largest_order >= 2 else []
-        remedies += ["train.max_tokens: auto", "model.prior: none"] if cross_fitting else []
+        remedies += [f"train.max_tokens: {int(free / needed * tokens)}"]
+        remedies += ["model.prior: none"] if cross_fitting else []
         raise WorkError(
             f"counting {tokens} tokens with model.ngram_order {ngram_order} needs about {needed / 1e9:.1f} GB, but "
-            f"only {free / 1e9:.1f} GB are free; set {' or '.join(remedies) or 'download.corpus to a shorter text'}"
+            f"only {free / 1e9:.1f} GB are free; set {' or '.join(remedies)}"
         )
 
 

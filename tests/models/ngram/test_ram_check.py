@@ -17,7 +17,7 @@ def test_counts_that_do_not_fit_are_refused_with_what_to_set():
         WorkError, match=r"200000000 tokens .* needs about 56.0 GB, but only 1.0 GB are free; set train.m"
     ):
         ram_check.check_memory(200_000_000, 7, 65, cross_fitting=True)
-    with pytest.raises(WorkError, match=r"set model.ngram_order: 2 or train.max_tokens: auto or model.prior: none"):
+    with pytest.raises(WorkError, match=r"set model.ngram_order: 2 or train.max_tokens: 3571428 or model.prior: none"):
         ram_check.check_memory(10_000_000, 7, 65, cross_fitting=True)
 
 
