@@ -105,7 +105,7 @@ def command(
         log.warning(
             "the model is worse than counting n-grams, whose loss is %.4f (kneser_ney_val_loss)%s",
             metrics["kneser_ney_val_loss"],
-            "; leave the settings on auto" if trained.model.params.kind == "gpt" else "",
+            "; the text may be too small for it" if trained.model.params.kind == "gpt" else "",
         )
     log.info("next: folio sample, folio report, folio compare HEAD workspace")
 
