@@ -74,7 +74,8 @@ def command(
     """Measure the model on the validation text, in windows of its block size, next to n-gram baselines.
 
     Losses are in nats per token, and also per character and per byte. A window has no context before it. The baselines
-    count the first 20 million training tokens, or 8 million if the vocabulary has more than 256 tokens.
+    count 20 million training tokens, or 8 million if the vocabulary has more than 256 tokens, and at most as many as
+    the model was trained on.
 
     Example: folio evaluate --model models --metrics reports/metrics.json
     """

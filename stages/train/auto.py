@@ -15,13 +15,13 @@ MAX_LOGITS_PER_STEP = 8_000_000  # a training step holds about a dozen arrays of
 MAX_NGRAM_BYTES = 1_300_000_000
 SLIDING_WINDOW, NGRAM_ORDER, CROSS_FIT_FOLDS, HEAD_SIZE = 64, 7, 10, 32
 EPOCHS = 8.0  # passes over a text, after which small models learn it by heart
-BASE_STEPS = 1200  # wanted for budget 1; grows with the square root of the budget, as the size of the model does
+BASE_STEPS = 1200  # wanted with budget 1; the steps and the size of the model grow with the square root of the budget
 STEP_SECONDS = 0.05  # on the reference machine: 2,048 tokens, 2 layers, 128 wide, a vocabulary of 65
 WIDTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512)
 MIN_WIDTH_FOR_ANY_TEXT = 64
-MAX_SHARE_OF_STEPS = 0.7  # of those of the narrowest model, that are wanted of a wider one
-WEIGHTS_PER_TOKEN = 1.5  # of the blocks, that a text can train
-DEEP_BUDGET = 5.0  # minutes from which four layers are better than two wider ones
+MAX_SHARE_OF_STEPS = 0.7  # the wanted steps are at most this share of those that the narrowest model can take
+WEIGHTS_PER_TOKEN = 1.5  # largest number of weights in the blocks for each token of the text
+DEEP_BUDGET = 5.0  # minutes from which the model has four layers; not measured
 TOLERANCE = 0.2  # share by which a size may exceed the budget; the steps are then fewer
 DROPOUT, PASSES_WITHOUT_DROPOUT = 0.1, 4.0
 MAX_WARMUP, WARMUP_SHARE, CURVE_POINTS = 20, 0.05, 12
@@ -114,7 +114,9 @@ def choose_windows(settings: Settings, text: TextSize, processes: int) -> None:
     windows = settings.train.get("batch_size", processes)
     longest = min(text.val_tokens - 1, used_tokens(settings, text) // 10, tokens // windows)
     block_size = choose("model.block_size", power_of_two_below(longest), "at most a tenth of the text")
-    choose("model.sliding_window", min(SLIDING_WINDOW, block_size), "longer context comes from the cache")
+    choose(
+        "model.sliding_window", min(SLIDING_WINDOW, block_size), "the cache language model sees the rest of the window"
+    )
     batch_size = max(1, tokens // block_size // processes) * processes
     choose("train.batch_size", batch_size, f"{batch_size * block_size} tokens per step")
 
@@ -125,9 +127,8 @@ def choose_size(settings: Settings, text: TextSize, wanted_steps: float, budget:
     layers = choose("model.n_layer", 4 if budget >= DEEP_BUDGET else 2, "four from a budget of five minutes")
     seconds = 60 * budget
     affordable_steps = seconds / step_seconds(settings, text.vocab_size, layers, WIDTHS[0])
-    wanted_steps = min(
-        wanted_steps, MAX_SHARE_OF_STEPS * affordable_steps
-    )  # with a large vocabulary, width costs little
+    # With a large vocabulary even the narrowest model cannot take the wanted steps, and width costs little.
+    wanted_steps = min(wanted_steps, MAX_SHARE_OF_STEPS * affordable_steps)
     largest = max(MIN_WIDTH_FOR_ANY_TEXT, (WEIGHTS_PER_TOKEN * text.train_tokens / (12 * layers)) ** 0.5)
     widths = [
         width
@@ -155,9 +156,9 @@ def choose_training(settings: Settings, text: TextSize, steps_for_text: float, b
     dropout = DROPOUT if passes > PASSES_WITHOUT_DROPOUT else 0.0
     choose("model.dropout", dropout, f"the text is read {passes:.1f} times")
     is_muon = settings.train.get("optimizer", "muon") == "muon"
-    choose("train.lr", 0.02 if is_muon else 0.001, "usual for this optimizer")
-    choose("train.lr_embedding", 0.02, "of muon")
-    choose("train.lr_head", 0.003, "of muon")
+    choose("train.lr", 0.02 if is_muon else 0.001, f"the default for {settings.train.get('optimizer', 'muon')}")
+    choose("train.lr_embedding", 0.02, "the default for muon")
+    choose("train.lr_head", 0.003, "the default for muon")
     choose("train.weight_decay", 0.0, "few passes over the text need none")
 
 

@@ -88,6 +88,7 @@ def test_training_sends_its_curve_and_ends_at_the_same_bits(recorders, tmp_path,
     assert recorder.params["train.max_steps"] == 30
     curve = [line.split("\t") for line in (tmp_path / "reports/train.tsv").read_text().splitlines()[1:]]
     assert [step for step, _ in recorder.points] == [int(line[0]) for line in curve]
+    assert all(isinstance(value, float | int) for _, values in recorder.points for value in values.values())
     assert all(
         values["val_loss"] == pytest.approx(float(line[3]), rel=1e-5)
         for (_, values), line in zip(recorder.points, curve, strict=True)
