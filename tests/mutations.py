@@ -39,6 +39,15 @@ MUTATIONS = {
     ),
     "prior features zeroed": Mutation("stages/models/gpt.py", "x = x + linear((log_probs", "x = x + 0 * linear((log_probs"),
     "expert gate left out": Mutation("stages/models/gpt.py", "+ linear(h, self.expert_gate).float()", ""),
+    "recent scores do not reach the expert weights": Mutation(
+        "stages/models/gpt.py", " + linear(recent, self.recent_gate)\n", "\n"
+    ),
+    "recent scores one token late": Mutation(
+        "stages/models/ngram/recent.py", "_log_probs_of(ids[:, 1:], log_probs[:, :-1])", "_log_probs_of(ids[:, :-1], log_probs[:, :-1])"
+    ),
+    "strengths ignore the counts of the training text": Mutation(
+        "stages/models/ngram/cache_lm.py", "STRENGTH_PER_COUNT * known", "0 * known"
+    ),
     "dropout ignored": Mutation("stages/models/gpt.py", "return F.dropout(x, self.dropout, self.training)", "return x"),
     "full counts instead of cross-fitted ones": Mutation(
         "stages/models/gpt.py", "        if text_positions is not None:\n", "        if False:\n"

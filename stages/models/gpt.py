@@ -9,9 +9,10 @@ distribution.
 With `prior: kneser_ney`, the network learns the residual of n-gram models (Li et al. 2022, arXiv:2210.14431) and the
 weight of each expert at each position (gated mixing, Mahoney 2005, "Adaptive Weighing of Context Models"):
 
-    logits = network + sum over experts of (bias + gate · h) * log p
+    logits = network + sum over experts of (bias + gate · h + recent_gate · r) * log p
 
-The log-probabilities of the experts are also an input of the network.
+where r says how well each expert has predicted the last tokens. The log-probabilities of the experts, and r, are also
+inputs of the network.
 """
 
 import torch
@@ -25,6 +26,7 @@ from stages.models.kv_cache import KVCache
 from stages.models.ngram.cross_fitting import CrossFittedPrior
 from stages.models.ngram.mixture import count_experts, expert_log_probs
 from stages.models.ngram.ram_check import check_memory
+from stages.models.ngram.recent import RecentScores, count_features
 from stages.models.params import ModelParams
 
 ROTARY_BASE = 1000.0
@@ -53,9 +55,11 @@ class GPT(LanguageModel):
             self.prior = KneserNey(params, vocab_size)
             experts = count_experts(params.cache_lm)
             self.prior_features = zero_parameter(params.n_embd, experts * vocab_size)
-            # A new model predicts what the first expert predicts.
-            self.expert_bias = nn.Parameter(torch.eye(experts)[0])
+            self.recent_features = zero_parameter(params.n_embd, count_features(experts))
+            # A new model predicts what the last expert predicts.
+            self.expert_bias = nn.Parameter(torch.eye(experts)[-1])
             self.expert_gate = zero_parameter(experts, params.n_embd)
+            self.recent_gate = zero_parameter(experts, count_features(experts))
 
     def fit(self, tokens: Tensor) -> None:
         """Count the n-grams of the training text, and of the training text without each of its folds.
@@ -73,15 +77,17 @@ class GPT(LanguageModel):
     def forward(self, ids: Tensor, *, text_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
         """See `LanguageModel`."""
         start = kv_cache.append(ids) if kv_cache is not None else 0
-        log_probs: Tensor | None = self._expert_log_probs(ids, text_positions, kv_cache) if self.has_prior else None
         x = self.embedding(ids)
-        if log_probs is not None:
+        if self.has_prior:
+            predictions: tuple[Tensor, Tensor] = self._predict_by_experts(ids, text_positions, kv_cache)
+            log_probs, recent = predictions
             x = x + linear((log_probs.flatten(2) + PRIOR_SHIFT) * PRIOR_SCALE, self.prior_features)
+            x = x + linear(recent, self.recent_features)
         h = self._apply_blocks(norm(x), start, kv_cache)
         logits = LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)
-        if log_probs is None:
+        if not self.has_prior:
             return logits
-        weights = self.expert_bias + linear(h, self.expert_gate).float()  # B, T, experts
+        weights = self.expert_bias + linear(h, self.expert_gate).float() + linear(recent, self.recent_gate)
         return logits + (weights[:, :, None] @ log_probs).squeeze(2)
 
     def new_kv_cache(self) -> KVCache:
@@ -110,6 +116,14 @@ class GPT(LanguageModel):
         return norm(x)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # table look-ups of variable size
+    def _predict_by_experts(
+        self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the log-probabilities of each expert, (B, T, experts, V), and the features of `RecentScores`."""
+        log_probs = self._expert_log_probs(ids, text_positions, kv_cache)
+        scores = RecentScores() if kv_cache is None else kv_cache.scores
+        return log_probs, scores.extend(ids, log_probs)
+
     def _expert_log_probs(self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None) -> Tensor:
         """Return the log-probabilities of each expert, (B, T, experts, V).
 

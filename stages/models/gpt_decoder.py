@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 from stages.models.gpt import GPT, LOGIT_CAP, PRIOR_SCALE, PRIOR_SHIFT, Block, rotary_table
 from stages.models.kv_cache import LayerCache
 from stages.models.ngram.incremental import IncrementalExperts
+from stages.models.ngram.recent import RecentScores
 
 TABLE_LENGTH = 4096  # positions whose rotations are computed at once
 
@@ -28,6 +29,7 @@ class GptDecoder:
         self.length = 0
         self.layers: list[DecoderLayer] = []
         self.experts: IncrementalExperts | None = None
+        self.scores = RecentScores()
         self.root = model.params.n_embd**0.5
         self.head = model.head.t() * (self.root / LOGIT_CAP)
 
@@ -46,7 +48,7 @@ class GptDecoder:
         self.layers = [DecoderLayer(block, kv_cache.layer(block)) for block in model.blocks if isinstance(block, Block)]
         if model.has_prior:
             cache_size = self.block_size if model.params.cache_lm else 0
-            self.experts = IncrementalExperts(model.prior, ids, cache_size)
+            self.experts, self.scores = IncrementalExperts(model.prior, ids, cache_size), kv_cache.scores
         self.length = ids.shape[1]
         self._compute_rotations()
         return logits
@@ -62,6 +64,8 @@ class GptDecoder:
             log_probs = self.experts.step(ids)
             features = (log_probs.flatten(1) + PRIOR_SHIFT).mul_(PRIOR_SCALE)
             x = torch.addmm(x, features, model.prior_features.t())
+            recent = self.scores.step(ids, log_probs)
+            x = torch.addmm(x, recent, model.recent_features.t())
         x = _unit(x) * self.root
         cos, sin = self.cos[index], self.sin[index]
         for layer in self.layers:
@@ -71,6 +75,7 @@ class GptDecoder:
         if not self.experts:
             return logits
         weights = torch.addmm(model.expert_bias, x, model.expert_gate.t(), alpha=self.root)  # B, experts
+        weights = torch.addmm(weights, recent, model.recent_gate.t())
         return torch.baddbmm(logits[:, None], weights[:, None], log_probs)[:, 0]
 
     def _compute_rotations(self) -> None:

@@ -1,7 +1,9 @@
-"""The KV cache: keys and values of past positions, so that each token is processed once."""
+"""The KV cache: what a model keeps of past positions, so that each token is processed once."""
 
 import torch
 from torch import Tensor
+
+from stages.models.ngram.recent import RecentScores
 
 MIN_SPARE = 64  # positions of free space, at least, before the kept positions are moved back
 
@@ -32,7 +34,7 @@ class LayerCache:
 
 
 class KVCache:
-    """The keys and values of every layer, and the token ids that they belong to.
+    """The keys and values of every layer, the token ids that they belong to, and the recent scores of the experts.
 
     Args:
         max_past: positions that each layer keeps.
@@ -43,6 +45,7 @@ class KVCache:
         self.max_past, self.max_past_ids = max_past, max_past_ids
         self.length = 0  # positions processed so far
         self.ids: Tensor | None = None  # the kept ids and the latest ones, B, at most max_past_ids + T
+        self.scores = RecentScores()
         self._layers: dict[object, LayerCache] = {}
 
     def layer(self, key: object) -> LayerCache:

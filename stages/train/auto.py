@@ -13,7 +13,8 @@ from stages.models.ngram.ram_check import bytes_per_token
 MAX_TOKENS_PER_STEP = 2048
 MAX_LOGITS_PER_STEP = 8_000_000  # a training step holds about a dozen arrays of this many numbers
 MAX_NGRAM_BYTES = 1_300_000_000
-SLIDING_WINDOW, NGRAM_ORDER, CROSS_FIT_FOLDS, HEAD_SIZE = 64, 7, 10, 32
+SLIDING_WINDOW, CROSS_FIT_FOLDS, HEAD_SIZE = 64, 10, 32
+MIN_NGRAM_ORDER, MAX_NGRAM_ORDER = 7, 10
 EPOCHS = 8.0  # passes over a text, after which small models learn it by heart
 BASE_STEPS = 1200  # wanted with budget 1; the steps and the size of the model grow with the square root of the budget
 STEP_SECONDS = 0.05  # on the reference machine: 2,048 tokens, 2 layers, 128 wide, a vocabulary of 65
@@ -102,12 +103,19 @@ def choose_windows(settings: Settings, text: TextSize, processes: int) -> None:
     """Choose how the text is counted, and the windows that training reads."""
     choose = settings.choose
     prior = choose("model.prior", "kneser_ney", "n-grams and a network together are better than either")
-    order = choose("model.ngram_order", NGRAM_ORDER, "longer n-grams gained little on any text")
     choose("model.cross_fit_folds", CROSS_FIT_FOLDS, "more folds gained nothing")
     choose("model.cache_lm", True, "most texts repeat themselves")
     kind = settings.model.get("kind", "gpt")
     counts_ngrams = kind == "kneser_ney" or (kind == "gpt" and prior != "none")
-    limit = MAX_NGRAM_BYTES // (order * bytes_per_token(text.vocab_size, cross_fitting=kind == "gpt"))
+
+    def countable_tokens(order: int) -> int:
+        return MAX_NGRAM_BYTES // bytes_per_token(order, text.vocab_size, cross_fitting=kind == "gpt")
+
+    tokens_to_count = min(text.train_tokens, settings.train.get("max_tokens") or text.train_tokens)
+    orders = range(MIN_NGRAM_ORDER, MAX_NGRAM_ORDER + 1)
+    longest_order = max((order for order in orders if tokens_to_count <= countable_tokens(order)), default=orders[0])
+    order = choose("model.ngram_order", longest_order, f"up to {MAX_NGRAM_ORDER}, as far as memory allows")
+    limit = countable_tokens(order)
     max_tokens = limit if counts_ngrams and text.train_tokens > limit else 0
     choose("train.max_tokens", max_tokens, "n-gram counts in 1.3 GB" if max_tokens else "all of the text")
     tokens = power_of_two_below(min(MAX_TOKENS_PER_STEP, MAX_LOGITS_PER_STEP // text.vocab_size))

@@ -33,7 +33,7 @@ from stages.tokenizers.token_files import META, TRAIN, VAL
 from stages.train.params import RuntimeParams, TrainParams
 from stages.train.trainer import CurvePoint, Trainer
 
-FORMAT = 3
+FORMAT = 4
 LOCK_SECONDS = 1.0
 CODE_FOLDERS = ("stages.core.", "stages.tokenizers.", "stages.models.", "stages.losses.", "stages.train.")
 

@@ -124,6 +124,14 @@ def test_a_large_vocabulary_does_not_mean_the_narrowest_model():
     assert chosen(1_000_000, vocab_size=1024)[0].n_embd >= 96
 
 
+def test_ngrams_are_as_long_as_memory_allows():
+    orders = [
+        resolve(tokens).model["ngram_order"] for tokens in (9_000, 2_000_000, 2_500_000, 3_000_000, 4_000_000, 10**8)
+    ]
+    assert orders == [10, 10, 9, 8, 7, 7]
+    assert resolve(10**8, max_tokens=20_000).model["ngram_order"] == 10
+
+
 def test_models_that_count_nothing_use_all_of_a_text():
     assert chosen(10**8, kind="bigram")[1].max_tokens == 0
     assert chosen(10**8, kind="kneser_ney")[1].max_tokens == 1_300_000_000 // (7 * 15)

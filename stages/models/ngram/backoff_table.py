@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stages.models.ngram.counts import FloatArray, IntArray
 
-BUFFERS = ("first_rows", "offsets", "tokens", "probs", "backoff_weights", "dense")
+BUFFERS = ("first_rows", "offsets", "tokens", "probs", "backoff_weights", "totals", "dense")
 
 
 class BackoffTable(nn.Module):
@@ -26,6 +26,7 @@ class BackoffTable(nn.Module):
         tokens: the tokens of all rows, concatenated.
         probs: their discounted probabilities.
         backoff_weights: weight of the next shorter context, (rows,).
+        totals: sum of the counts after each context, (rows,); 0 in row 0.
         dense: the first rows as full distributions, (dense rows, V), because short contexts have many tokens.
     """
 
@@ -34,6 +35,7 @@ class BackoffTable(nn.Module):
     tokens: Tensor
     probs: Tensor
     backoff_weights: Tensor
+    totals: Tensor
     dense: Tensor
 
     def __init__(self, persistent: bool = True) -> None:
@@ -89,6 +91,7 @@ class BackoffTableBuilder:
         self.row_count = 1
         self.row_lengths, self.tokens = [np.zeros(1, np.int64)], [np.zeros(0, np.uint8)]
         self.probs, self.backoff_weights = [np.zeros(0, np.float32)], [np.ones(1, np.float32)]
+        self.totals = [np.zeros(1, np.float32)]
         self.dense: list[FloatArray] = [np.full((1, vocab_size), 1 / vocab_size, np.float32)]
 
     def add_level(
@@ -123,6 +126,7 @@ class BackoffTableBuilder:
         self.tokens.append(tokens.astype(np.min_scalar_type(self.vocab_size - 1)))
         self.probs.append(probs)
         self.backoff_weights.append(weights)
+        self.totals.append(totals.astype(np.float32))
 
     def _add_dense(
         self,
@@ -151,5 +155,6 @@ class BackoffTableBuilder:
         table.tokens = torch.from_numpy(np.concatenate(self.tokens))
         table.probs = torch.from_numpy(np.concatenate(self.probs))
         table.backoff_weights = torch.from_numpy(np.concatenate(self.backoff_weights))
+        table.totals = torch.from_numpy(np.concatenate(self.totals))
         table.dense = torch.from_numpy(np.concatenate(self.dense))
         return table

@@ -6,16 +6,20 @@ It adapts to tokens that recur in the window but are rare in the training text. 
 
 where n_k(c) is how often, earlier in the window, the same last k tokens were followed by c, and p_1 is given. A large
 strength s_k favours the shorter context, a small one the window.
+
+When p_1 is an n-gram model of the training text, s_k is proportional to the number of times that the training text has
+the context: the two are then one model of counts of both texts, in which the window counts several times.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 MIN_CONTEXT = 2
-STRENGTHS = (30.0, 10.0, 5.0, 2.0, 1.0, 0.5)  # for contexts of 2 … 7 tokens, over bigrams; set by hand
-WEAK_STRENGTHS = (100.0, 60.0, 30.0, 20.0, 10.0, 5.0)  # the same over n-grams of the training text, which know more
+BIGRAM_STRENGTHS = (30.0, 10.0, 5.0, 2.0, 1.0, 0.5)  # for contexts of 2 … 7 tokens, over bigrams; set by hand
+STRENGTH_PER_COUNT, MIN_STRENGTH = 3.0, 3.0  # over n-grams; fitted to twelve texts
 
 
 @dataclass(frozen=True)
@@ -58,25 +62,36 @@ def find_context_matches(ids: Tensor, num_lengths: int) -> ContextMatches:
     return ContextMatches(later, earlier, length_index, counts, flat_ids)
 
 
-def apply_cache_lm(matches: ContextMatches, probs: Tensor, strengths: tuple[float, ...]) -> Tensor:
+def ngram_strengths(totals: Tensor, num_lengths: int) -> Tensor:
+    """Return the strengths over an n-gram model: (…, order) -> (…, num_lengths).
+
+    Args:
+        totals: of the n-gram model, after the context of each length from 0 tokens on.
+        num_lengths: of contexts, from MIN_CONTEXT tokens on; the n-gram model only knows those below its order.
+    """
+    known = totals[..., MIN_CONTEXT : MIN_CONTEXT + num_lengths]
+    return F.pad(STRENGTH_PER_COUNT * known, (0, num_lengths - known.shape[-1])) + MIN_STRENGTH
+
+
+def apply_cache_lm(matches: ContextMatches, probs: Tensor, strengths: Tensor) -> Tensor:
     """Return the distributions of the cache language model, (B, T, V); a position uses its window up to itself.
 
     Args:
         matches: in the windows, for at least as many context lengths as there are strengths.
         probs: distributions to back off to, p_1, (B, T, V).
-        strengths: for contexts of MIN_CONTEXT tokens and more.
+        strengths: for contexts of MIN_CONTEXT tokens and more, (lengths,) or (B, T, lengths).
     """
-    counts, vocab_size = matches.counts[: len(strengths)], probs.shape[-1]
-    strength = torch.tensor(strengths, dtype=probs.dtype, device=probs.device)[:, None]
+    strength = strengths.reshape(-1, strengths.shape[-1]).T  # lengths, N or 1
+    counts, vocab_size = matches.counts[: len(strength)], probs.shape[-1]
     pair_weights = torch.empty_like(counts)  # of one match, for each context length
     backoff_weight = torch.ones_like(counts[0])  # of everything below a context length; at the end, of `probs`
-    for index in reversed(range(len(strengths))):
+    for index in reversed(range(len(strength))):
         pair_weights[index] = backoff_weight / (counts[index] + strength[index])
         backoff_weight = backoff_weight * strength[index] / (counts[index] + strength[index])
-    for index in range(1, len(strengths)):  # a match of k tokens counts for every length up to k
+    for index in range(1, len(strength)):  # a match of k tokens counts for every length up to k
         pair_weights[index] += pair_weights[index - 1]
     out = probs.reshape(-1, vocab_size) * backoff_weight[:, None]
-    length_index = matches.length_index.clamp(max=len(strengths) - 1)
+    length_index = matches.length_index.clamp(max=len(strength) - 1)
     cells = matches.later * vocab_size + matches.ids[matches.earlier + 1]
     out.view(-1).scatter_add_(0, cells, pair_weights[length_index, matches.later])
     return out.view_as(probs)

@@ -2,11 +2,11 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from stages.models.kneser_ney import KneserNey
-from stages.models.ngram.cache_lm import MIN_CONTEXT, STRENGTHS, WEAK_STRENGTHS
-
-MAX_CONTEXT = MIN_CONTEXT + len(STRENGTHS) - 1
+from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, MIN_CONTEXT, ngram_strengths
+from stages.models.ngram.mixture import num_lengths
 
 
 class IncrementalExperts:
@@ -21,7 +21,9 @@ class IncrementalExperts:
     def __init__(self, prior: KneserNey, ids: Tensor, cache_size: int) -> None:
         self.table = prior.table
         self.contexts = ContextTracker(prior, ids)
-        self.cache = IncrementalCache(ids, cache_size) if cache_size else None
+        self.num_lengths = num_lengths(prior.params.ngram_order)
+        self.bigram_strengths = prior.table.probs.new_tensor(BIGRAM_STRENGTHS)
+        self.cache = IncrementalCache(ids, cache_size, self.num_lengths) if cache_size else None
 
     def step(self, ids: Tensor) -> Tensor:
         """Append one token to each text, (B,), and return the log-probabilities of the next one, (B, experts, V)."""
@@ -30,10 +32,11 @@ class IncrementalExperts:
         if not self.cache:
             return probs[:, None].log()
         self.cache.step(ids)
+        strengths = ngram_strengths(self.table.totals[rows], self.num_lengths)
         experts = (
             probs,
-            self.cache.apply(self.table(rows[:, :2]), self.cache.strengths),
-            self.cache.apply(probs, self.cache.weak_strengths),
+            self.cache.apply(self.table(rows[:, :2]), self.bigram_strengths),
+            self.cache.apply(probs, strengths),
         )
         return torch.stack(experts, dim=1).log()
 
@@ -75,50 +78,60 @@ class ContextTracker:
 
 
 class IncrementalCache:
-    """The cache language model of the last `size` tokens.
+    """The cache language model of the last `size` tokens, for contexts of `num_lengths` lengths.
 
-    `match_lengths[:, j]` is how many tokens that end at position j equal those that end the text, at most MAX_CONTEXT.
+    `match_lengths[:, j]` is how many tokens that end at position j equal those that end the text, at most
+    `max_context`.
     """
 
-    def __init__(self, ids: Tensor, size: int) -> None:
-        self.size, length = size, ids.shape[1]
+    def __init__(self, ids: Tensor, size: int, num_lengths: int) -> None:
+        self.size, self.num_lengths, self.max_context = size, num_lengths, MIN_CONTEXT + num_lengths - 1
+        length = ids.shape[1]
         self.ids = ids
         self.match_lengths = torch.zeros(len(ids), length - 1, dtype=torch.uint8, device=ids.device)
         still_matching = torch.ones_like(self.match_lengths)
-        for back in range(min(MAX_CONTEXT, length)):
+        for back in range(min(self.max_context, length)):
             still_matching[:, :back] = 0
             still_matching[:, back:] *= ids[:, : length - 1 - back] == ids[:, -1 - back, None]
             self.match_lengths += still_matching
-        self.limits = torch.arange(1, MAX_CONTEXT + 1, dtype=torch.uint8, device=ids.device)
-        self.strengths, self.weak_strengths = (
-            torch.tensor(values, device=ids.device).flip(0) for values in (STRENGTHS, WEAK_STRENGTHS)
-        )
+        self.limits = torch.arange(1, self.max_context + 1, dtype=torch.uint8, device=ids.device)
         self.counts = torch.zeros(0)
         self.row = self.length = self.followers = ids.new_empty(0)
 
     def step(self, ids: Tensor) -> None:
         """Append one token to each text, (B,), and find the earlier positions that match its end."""
         matches = torch.cat((torch.ones_like(ids, dtype=torch.uint8)[:, None], self.match_lengths + 1), dim=1)
-        matches = matches.mul_(self.ids == ids[:, None]).clamp_(max=MAX_CONTEXT)
+        matches = matches.mul_(self.ids == ids[:, None]).clamp_(max=self.max_context)
         self.ids = torch.cat((self.ids, ids[:, None]), dim=1)
         if self.ids.shape[1] > self.size:  # evict the oldest token; no context may begin before the second oldest
             self.ids, matches = self.ids[:, 1:], matches[:, 1:]
-            matches[:, :MAX_CONTEXT] = torch.minimum(matches[:, :MAX_CONTEXT], self.limits[: matches.shape[1]])
+            limited = matches[:, : self.max_context]
+            matches[:, : self.max_context] = torch.minimum(limited, self.limits[: matches.shape[1]])
         self.match_lengths = matches
         self.row, position = (matches >= MIN_CONTEXT).nonzero().unbind(1)
         self.length = matches[self.row, position].long() - MIN_CONTEXT
         self.followers = self.ids[self.row, position + 1]
-        counts = torch.zeros(len(ids), len(STRENGTHS), dtype=torch.int64, device=ids.device)
+        counts = torch.zeros(len(ids), self.num_lengths, dtype=torch.int64, device=ids.device)
         counts.index_put_((self.row, self.length), torch.ones_like(self.row), accumulate=True)
-        self.counts = counts.flip(1).cumsum(1)  # of matches of at least so many tokens, longest first
+        self.counts = counts.flip(1).cumsum(1).flip(1)  # of matches of at least so many tokens
 
     def apply(self, probs: Tensor, strengths: Tensor) -> Tensor:
-        """Return the distributions after the text, which back off to `probs`, (B, V)."""
+        """Return the distributions after the text, (B, V); see `apply_cache_lm`.
+
+        Args:
+            probs: distributions to back off to, (B, V).
+            strengths: for contexts of MIN_CONTEXT tokens and more, (lengths,) or (B, lengths).
+        """
         if not len(self.row):
             return probs
-        backoff_weights = (strengths / (self.counts + strengths)).cumprod(1)
-        shorter = torch.ones(len(strengths), len(strengths), device=probs.device).triu()
-        # Of one match, summed over shorter lengths; on CUDA, cumsum of floats is not deterministic.
-        match_weights = (backoff_weights / strengths).flip(1) @ shorter
-        probs = probs * backoff_weights[:, -1:]
-        return probs.index_put_((self.row, self.followers), match_weights[self.row, self.length], accumulate=True)
+        lengths = strengths.shape[-1]
+        totals = self.counts[:, :lengths] + strengths
+        # The weight of everything below each length.
+        backoff_weights = (strengths / totals).flip(1).cumprod(1).flip(1)
+        longer = F.pad(backoff_weights[:, 1:], (0, 1), value=1.0)
+        # A match of k tokens counts for every length up to k. On CUDA, cumsum of floats is not deterministic.
+        up_to = torch.ones(lengths, lengths, device=probs.device).triu()
+        match_weights = (longer / totals) @ up_to
+        index = self.length.clamp(max=lengths - 1)
+        probs = probs * backoff_weights[:, :1]
+        return probs.index_put_((self.row, self.followers), match_weights[self.row, index], accumulate=True)

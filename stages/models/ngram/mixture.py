@@ -8,12 +8,23 @@ import torch
 from torch import Tensor
 
 from stages.models.ngram.backoff_table import BackoffTable
-from stages.models.ngram.cache_lm import STRENGTHS, WEAK_STRENGTHS, apply_cache_lm, find_context_matches
+from stages.models.ngram.cache_lm import (
+    BIGRAM_STRENGTHS,
+    MIN_CONTEXT,
+    apply_cache_lm,
+    find_context_matches,
+    ngram_strengths,
+)
 
 
 def count_experts(cache_lm: bool) -> int:
     """Return the number of experts."""
     return 3 if cache_lm else 1
+
+
+def num_lengths(order: int) -> int:
+    """Return the number of context lengths of the cache language model, at n-grams of an order."""
+    return max(len(BIGRAM_STRENGTHS), order - MIN_CONTEXT + 1)
 
 
 def expert_log_probs(table: BackoffTable, rows: Tensor, ids: Tensor, cache_lm: bool) -> Tensor:
@@ -26,14 +37,15 @@ def expert_log_probs(table: BackoffTable, rows: Tensor, ids: Tensor, cache_lm: b
         cache_lm: whether the cache language model of the window is one of the experts.
 
     Returns:
-        (B, T, experts, V): first the n-gram model; with `cache_lm` also the cache language model twice: once it backs
-        off to the bigram distribution of the training text, once, with less weight, to the n-gram model.
+        (B, T, experts, V): first the n-gram model; with `cache_lm` also the cache language model twice, first with the
+        bigram distribution of the training text to back off to, then with the n-gram model, counts and all.
     """
     probs: Tensor = table(rows.flatten(0, 1)).view(*ids.shape, -1)
     if not cache_lm:
         return probs[:, :, None].log()
     bigram_probs: Tensor = table(rows[:, :, :2].flatten(0, 1)).view_as(probs)
-    matches = find_context_matches(ids, len(STRENGTHS))
-    cache_probs = apply_cache_lm(matches, bigram_probs, STRENGTHS)
-    adapted_probs = apply_cache_lm(matches, probs, WEAK_STRENGTHS)
+    matches = find_context_matches(ids, num_lengths(rows.shape[-1]))
+    cache_probs = apply_cache_lm(matches, bigram_probs, probs.new_tensor(BIGRAM_STRENGTHS))
+    strengths = ngram_strengths(table.totals[rows], num_lengths(rows.shape[-1]))
+    adapted_probs = apply_cache_lm(matches, probs, strengths)
     return torch.stack((probs, cache_probs, adapted_probs), dim=2).log()

@@ -28,6 +28,15 @@ def test_a_large_vocabulary_needs_more():
 
 
 @pytest.mark.usefixtures("_one_gigabyte")
+def test_long_ngrams_need_more_each():
+    message = r"needs about 1.8 GB, .* set model.ngram_order: 7 or train.max_tokens: 1639344 "
+    with pytest.raises(WorkError, match=message):
+        ram_check.check_memory(3_000_000, 10, 65, cross_fitting=True)
+    ram_check.check_memory(3_000_000, 7, 65, cross_fitting=True)
+    ram_check.check_memory(1_639_344, 10, 65, cross_fitting=True)
+
+
+@pytest.mark.usefixtures("_one_gigabyte")
 def test_counts_that_fit_are_accepted():
     ram_check.check_memory(3_000_000, 7, 256, cross_fitting=True)
     ram_check.check_memory(9_000_000, 7, 65, cross_fitting=False)
