@@ -107,7 +107,7 @@ def check_section(values: Any, model: type[S], where: str, context: str | None =
     try:
         return model.model_validate(values, context=context)
     except ValidationError as error:
-        problems = [_explain(problem, where) for problem in error.errors()]
+        problems = [_explain(problem, where, model.auto_keys) for problem in error.errors()]
         raise ParameterError("; ".join(f"{where}{problem}" for problem in problems)) from None
 
 
@@ -131,7 +131,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-def _explain(problem: Any, where: str) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _explain(problem: Any, where: str, auto_keys: frozenset[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     key = "".join(f".{part}" for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         old_key = where.rpartition(" ")[2] + key  # "section.key"
@@ -143,4 +143,5 @@ def _explain(problem: Any, where: str) -> str:  # noqa: ANN401 - pydantic's Erro
     if problem["type"] == "value_error":
         return f"{key}: {message}"
     value = problem["input"]
-    return f"{key} is {value!r} ({type(value).__name__}): {message[0].lower()}{message[1:]}"
+    alternative = f", or {AUTO}" if key.removeprefix(".") in auto_keys else ""
+    return f"{key} is {value!r} ({type(value).__name__}): {message[0].lower()}{message[1:]}{alternative}"

@@ -10,7 +10,8 @@ from typing import Any
 
 from stages.models.ngram.ram_check import bytes_per_token
 
-MAX_TOKENS_PER_STEP = 2048
+MAX_TOKENS_PER_STEP, MIN_TOKENS_PER_STEP = 2048, 512
+STEPS_FOR_SMALL_TEXT = 400  # a smaller text gets fewer tokens in each step
 MAX_LOGITS_PER_STEP = 8_000_000  # a training step holds about a dozen arrays of this many numbers
 MAX_NGRAM_BYTES = 1_300_000_000
 SLIDING_WINDOW, CROSS_FIT_FOLDS, HEAD_SIZE = 64, 10, 32
@@ -22,11 +23,13 @@ WIDTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512)
 MIN_WIDTH_FOR_ANY_TEXT = 64
 MAX_SHARE_OF_STEPS = 0.7  # the wanted steps are at most this share of those that the narrowest model can take
 WEIGHTS_PER_TOKEN = 1.5  # largest number of weights in the blocks for each token of the text
-DEEP_BUDGET = 5.0  # minutes from which the model has four layers; not measured
+DEEP_BUDGET, DEEP_WIDTH = 5.0, 128  # minutes and width from which the model has four layers; not measured
 TOLERANCE = 0.2  # share by which a size may exceed the budget; the steps are then fewer
 DROPOUT, PASSES_WITHOUT_DROPOUT = 0.1, 4.0
 MAX_WARMUP, WARMUP_SHARE, CURVE_POINTS = 20, 0.05, 12
 SMALL_TEXT = 100_000
+# Memory: of PyTorch; for each token of a step and entry of the vocabulary; for each token, layer and channel.
+BASE_BYTES, BYTES_PER_LOGIT, BYTES_PER_ACTIVATION = 380_000_000, 50, 100
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def choose_settings(settings: Settings, text: TextSize, budget: float, processes
         budget: minutes of training on the reference machine.
         processes: that share every batch.
     """
+    choose_counts(settings, text)
     choose_windows(settings, text, processes)
     tokens = used_tokens(settings, text)
     text = replace(text, train_tokens=tokens)
@@ -99,40 +103,65 @@ def choose_settings(settings: Settings, text: TextSize, budget: float, processes
     choose_training(settings, text, steps_for_text, budget)
 
 
-def choose_windows(settings: Settings, text: TextSize, processes: int) -> None:
-    """Choose how the text is counted, and the windows that training reads."""
+def choose_counts(settings: Settings, text: TextSize) -> None:
+    """Choose which n-grams are counted, and how much of the text is used."""
     choose = settings.choose
-    prior = choose("model.prior", "kneser_ney", "n-grams and a network together are better than either")
-    choose("model.cross_fit_folds", CROSS_FIT_FOLDS, "more folds gained nothing")
-    choose("model.cache_lm", True, "most texts repeat themselves")
-    kind = settings.model.get("kind", "gpt")
-    counts_ngrams = kind == "kneser_ney" or (kind == "gpt" and prior != "none")
+    if kind_of(settings) == "gpt":
+        choose("model.prior", "kneser_ney", "n-grams and a network together are better than either")
+    max_tokens, reason = 0, "all of the text"
+    if counts_ngrams(settings):
+        tokens = min(text.train_tokens, settings.train.get("max_tokens") or text.train_tokens)
+        orders = range(MIN_NGRAM_ORDER, MAX_NGRAM_ORDER + 1)
+        fitting = [order for order in orders if tokens * ngram_bytes(settings, text, order) <= MAX_NGRAM_BYTES]
+        order = choose(
+            "model.ngram_order", fitting[-1] if fitting else orders[0], f"up to {orders[-1]}, as far as memory allows"
+        )
+        limit = MAX_NGRAM_BYTES // ngram_bytes(settings, text, order)
+        if text.train_tokens > limit:
+            max_tokens, reason = limit, "n-gram counts in 1.3 GB"
+        if kind_of(settings) == "gpt":
+            choose("model.cross_fit_folds", CROSS_FIT_FOLDS, "more folds gained nothing")
+            choose("model.cache_lm", True, "most texts repeat themselves")
+    choose("train.max_tokens", max_tokens, reason)
 
-    def countable_tokens(order: int) -> int:
-        return MAX_NGRAM_BYTES // bytes_per_token(order, text.vocab_size, cross_fitting=kind == "gpt")
 
-    tokens_to_count = min(text.train_tokens, settings.train.get("max_tokens") or text.train_tokens)
-    orders = range(MIN_NGRAM_ORDER, MAX_NGRAM_ORDER + 1)
-    longest_order = max((order for order in orders if tokens_to_count <= countable_tokens(order)), default=orders[0])
-    order = choose("model.ngram_order", longest_order, f"up to {MAX_NGRAM_ORDER}, as far as memory allows")
-    limit = countable_tokens(order)
-    max_tokens = limit if counts_ngrams and text.train_tokens > limit else 0
-    choose("train.max_tokens", max_tokens, "n-gram counts in 1.3 GB" if max_tokens else "all of the text")
-    tokens = power_of_two_below(min(MAX_TOKENS_PER_STEP, MAX_LOGITS_PER_STEP // text.vocab_size))
-    windows = settings.train.get("batch_size", processes)
-    longest = min(text.val_tokens - 1, used_tokens(settings, text) // 10, tokens // windows)
-    block_size = choose("model.block_size", power_of_two_below(longest), "at most a tenth of the text")
-    choose(
-        "model.sliding_window", min(SLIDING_WINDOW, block_size), "the cache language model sees the rest of the window"
-    )
-    batch_size = max(1, tokens // block_size // processes) * processes
-    choose("train.batch_size", batch_size, f"{batch_size * block_size} tokens per step")
+def choose_windows(settings: Settings, text: TextSize, processes: int) -> None:
+    """Choose the context of the model, and the windows that training reads.
+
+    A small text gets shorter training windows, so that a few passes over it are enough steps. Positions in `gpt` are
+    relative, so it can use a longer context afterwards.
+    """
+    choose = settings.choose
+    most_tokens = power_of_two_below(min(MAX_TOKENS_PER_STEP, MAX_LOGITS_PER_STEP // text.vocab_size))
+    batch_size = settings.train.get("batch_size", processes)
+    longest = min(text.val_tokens - 1, used_tokens(settings, text) // 10, most_tokens)
+    tokens = most_tokens
+    if "block_size" in settings.model or kind_of(settings) != "gpt":
+        choose(
+            "model.block_size", power_of_two_below(min(longest, tokens // batch_size)), "at most a tenth of the text"
+        )
+        choose("train.window_size", 0, "as model.block_size")
+    else:
+        block_size = choose("model.block_size", power_of_two_below(longest), "at most a tenth of the text")
+        tokens = power_of_two_below(int(EPOCHS * used_tokens(settings, text) / STEPS_FOR_SMALL_TEXT))
+        tokens = min(max(tokens, MIN_TOKENS_PER_STEP), most_tokens)
+        window_size = power_of_two_below(min(block_size, tokens // batch_size))
+        reason = f"about {STEPS_FOR_SMALL_TEXT} steps at least" if tokens < most_tokens else "as model.block_size"
+        choose("train.window_size", window_size, reason)
+    if kind_of(settings) == "gpt":
+        attention = min(SLIDING_WINDOW, settings.model["block_size"])
+        choose("model.sliding_window", attention, "the cache language model sees the rest of the window")
+    batch_size = max(1, tokens // window_size_of(settings) // processes) * processes
+    choose("train.batch_size", batch_size, f"{batch_size * window_size_of(settings)} tokens per step")
 
 
 def choose_size(settings: Settings, text: TextSize, wanted_steps: float, budget: float) -> None:
     """Choose the largest network that the text can train, and that can take the wanted steps within the budget."""
     choose = settings.choose
-    layers = choose("model.n_layer", 4 if budget >= DEEP_BUDGET else 2, "four from a budget of five minutes")
+    is_deep = budget >= DEEP_BUDGET and WEIGHTS_PER_TOKEN * text.train_tokens >= 12 * 4 * DEEP_WIDTH**2
+    layers = choose(
+        "model.n_layer", 4 if is_deep else 2, "four from a budget of five minutes, for a text of half a megabyte"
+    )
     seconds = 60 * budget
     affordable_steps = seconds / step_seconds(settings, text.vocab_size, layers, WIDTHS[0])
     # With a large vocabulary even the narrowest model cannot take the wanted steps, and width costs little.
@@ -170,22 +199,65 @@ def choose_training(settings: Settings, text: TextSize, steps_for_text: float, b
     choose("train.weight_decay", 0.0, "few passes over the text need none")
 
 
-def describe_settings(settings: Settings, text: TextSize, budget: float) -> list[str]:
-    """Return lines that say what the rule chose, why, and what to expect of the training."""
+def describe_settings(settings: Settings, text: TextSize, budget: float, processes: int = 1) -> list[str]:
+    """Return lines that say what the rule chose, why, and what to expect of the training.
+
+    The arguments are those of `choose_settings`, which has been called.
+    """
     rows = [(setting.key, str(setting.value), setting.reason) for setting in settings.chosen]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
     lines = [f"{key:{widths[0]}}  {value:{widths[1]}}  {reason}" for key, value, reason in rows]
     if rows:
         size = f"{text.train_tokens} training tokens, a vocabulary of {text.vocab_size} and budget {budget:g}"
         lines.insert(0, f"chosen for {size}:")
-    if settings.model.get("kind", "gpt") == "gpt":
+    if kind_of(settings) == "gpt":
         seconds = settings.train["max_steps"] * step_seconds(settings, text.vocab_size)
-        lines.append(f"expected: about {seconds:.0f} seconds on two CPU cores")
+        megabytes = training_bytes(settings, text) / 1e6
+        lines.append(f"expected: about {seconds:.0f} seconds on two CPU cores, and {megabytes:.0f} MB of memory")
+        if settings.chosen and not budget_matters(settings, text, budget, processes):
+            lines.append("a larger budget changes nothing: the size of the text is the limit")
     if used_tokens(settings, text) < SMALL_TEXT:
         lines.append(
             "this text is small: samples will repeat it, and the losses depend on which part of it is validation text"
         )
     return lines
+
+
+def budget_matters(settings: Settings, text: TextSize, budget: float, processes: int = 1) -> bool:
+    """Return whether ten times the budget gives other settings."""
+    chosen = {setting.key for setting in settings.chosen}
+    model, train = (
+        {name: value for name, value in values.items() if f"{section}.{name}" not in chosen}
+        for section, values in (("model", settings.model), ("train", settings.train))
+    )
+    larger = Settings(model, train)
+    choose_settings(larger, text, 10 * budget, processes)
+    return (larger.model, larger.train) != (settings.model, settings.train)
+
+
+def training_bytes(settings: Settings, text: TextSize) -> int:
+    """Return the memory that training needs on a CPU, roughly."""
+    counts = ngram_bytes(settings, text, settings.model["ngram_order"]) if counts_ngrams(settings) else 0
+    batch: int = settings.train["batch_size"] * window_size_of(settings)
+    channels: int = settings.model["n_layer"] * settings.model["n_embd"]
+    arrays = batch * (BYTES_PER_LOGIT * text.vocab_size + BYTES_PER_ACTIVATION * channels)
+    return BASE_BYTES + counts * used_tokens(settings, text) + arrays
+
+
+def kind_of(settings: Settings) -> str:
+    """Return `model.kind`."""
+    kind: str = settings.model.get("kind", "gpt")
+    return kind
+
+
+def counts_ngrams(settings: Settings) -> bool:
+    """Return whether the model counts n-grams."""
+    return kind_of(settings) == "kneser_ney" or (kind_of(settings) == "gpt" and settings.model["prior"] != "none")
+
+
+def ngram_bytes(settings: Settings, text: TextSize, order: int) -> int:
+    """Return the memory that counting n-grams needs for each token."""
+    return bytes_per_token(order, text.vocab_size, cross_fitting=kind_of(settings) == "gpt")
 
 
 def used_tokens(settings: Settings, text: TextSize) -> int:
@@ -196,7 +268,12 @@ def used_tokens(settings: Settings, text: TextSize) -> int:
 def tokens_per_step(settings: Settings) -> int:
     """Return the tokens that an optimizer step predicts."""
     batches: int = settings.train.get("grad_accum_steps", 1)
-    return batches * int(settings.train["batch_size"]) * int(settings.model["block_size"])
+    return batches * int(settings.train["batch_size"]) * window_size_of(settings)
+
+
+def window_size_of(settings: Settings) -> int:
+    """Return the number of tokens in a training window."""
+    return int(settings.train["window_size"] or settings.model["block_size"])
 
 
 def step_seconds(settings: Settings, vocab_size: int, n_layer: int | None = None, n_embd: int | None = None) -> float:

@@ -33,7 +33,7 @@ class BatchSampler:
 
     Args:
         tokens: training tokens, (N,), of any integer type, on the device of the batches.
-        block_size: tokens per window (T).
+        window_size: tokens per window (T).
         batch_size: windows per batch (B), over all processes.
         seed: of the sampler's own generator.
         rank: number of this process, from 0.
@@ -44,14 +44,14 @@ class BatchSampler:
     def __init__(
         self,
         tokens: Tensor,
-        block_size: int,
+        window_size: int,
         batch_size: int,
         seed: int,
         rank: int = 0,
         process_count: int = 1,
         sources: Sequence[TokenSource] = (),
     ) -> None:
-        self.tokens, self.block_size, self.batch_size = tokens, block_size, batch_size
+        self.tokens, self.window_size, self.batch_size = tokens, window_size, batch_size
         self.rank, self.process_count = rank, process_count
         self.sources = sources if len({source.weight for source in sources}) > 1 else ()
         self.generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device gets the same windows
@@ -74,7 +74,7 @@ class BatchSampler:
         return next(self.sample_step(1))
 
     def _sample_positions(self) -> Tensor:
-        sizes = len(self.tokens), self.block_size, self.batch_size
+        sizes = len(self.tokens), self.window_size, self.batch_size
         if self.sources:
             return sample_weighted_positions(*sizes, self.generator, self.sources)
         return sample_positions(*sizes, self.generator)
@@ -84,22 +84,22 @@ class BatchSampler:
         return Batch(self.tokens[positions].long(), self.tokens[positions + 1].long(), positions)
 
 
-def sample_positions(length: int, block_size: int, batch_size: int, generator: torch.Generator) -> Tensor:
+def sample_positions(length: int, window_size: int, batch_size: int, generator: torch.Generator) -> Tensor:
     """Return the positions of uniformly sampled windows, (B, T); every window is followed by a token."""
-    starts = torch.randint(length - block_size, (batch_size, 1), generator=generator)
-    return starts + torch.arange(block_size)
+    starts = torch.randint(length - window_size, (batch_size, 1), generator=generator)
+    return starts + torch.arange(window_size)
 
 
 def sample_weighted_positions(
-    length: int, block_size: int, batch_size: int, generator: torch.Generator, sources: Sequence[TokenSource]
+    length: int, window_size: int, batch_size: int, generator: torch.Generator, sources: Sequence[TokenSource]
 ) -> Tensor:
     """Return the positions of windows sampled from each source in proportion to its length times its weight, (B, T)."""
-    bounds = torch.tensor([*(source.start for source in sources), length]).clamp(max=length - block_size)
+    bounds = torch.tensor([*(source.start for source in sources), length]).clamp(max=length - window_size)
     lengths = bounds.diff().double()
     weights = torch.tensor([source.weight for source in sources], dtype=torch.float64)
     indices = torch.multinomial(lengths * weights, batch_size, replacement=True, generator=generator)
     offsets = torch.rand(batch_size, dtype=torch.float64, generator=generator) * lengths[indices]
-    return (bounds[indices] + offsets.long())[:, None] + torch.arange(block_size)
+    return (bounds[indices] + offsets.long())[:, None] + torch.arange(window_size)
 
 
 def subsample_training_text(

@@ -43,7 +43,7 @@ SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 100, 0.8
 @tokens_option
 @output_folder_option("--model", "model_folder", "models", "The folder for the trained model.")
 @output_file_option("--curve", "curve_path", "reports/train.tsv", "The file for the learning curve.")
-@click.option("--dry-run", is_flag=True, help="Print the settings and the expected time; do not train.")
+@click.option("--dry-run", is_flag=True, help="Print the settings, the expected time and memory; do not train.")
 def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_path: Path, dry_run: bool) -> None:
     """Train the model that `model:` and `train:` in params.yaml describe.
 
@@ -161,10 +161,11 @@ def read_job(params_path: Path, tokens_folder: Path, group: ProcessGroup) -> Tra
         for name in ("n_layer", "n_head", "n_embd", "prior", "cache_lm", *positions):
             settings.choose(f"model.{name}", getattr(initial_model.params, name), "as in train.init_from")
     text = TextSize(len(train_ids), len(val_ids), len(tokenizer))
-    choose_settings(settings, text, budget, max(group.count, settings.train["processes"]))
+    processes = max(group.count, settings.train["processes"])
+    choose_settings(settings, text, budget, processes)
     model_params = check_section(settings.model, ModelParams, f"{params_path}: model")
     params = check_section(settings.train, TrainParams, f"{params_path}: train")
-    for line in describe_settings(settings, text, budget):
+    for line in describe_settings(settings, text, budget, processes):
         log.info("%s", line)
     sources = load_sources(tokens_folder)
     if 0 < params.max_tokens < len(train_ids):

@@ -11,13 +11,14 @@ class TrainParams(Section):
     """Everything that affects the trained model or its learning curve."""
 
     auto_keys: ClassVar[frozenset[str]] = frozenset({
-        "max_steps", "batch_size", "lr", "lr_embedding", "lr_head", "weight_decay", "warmup_steps", "eval_every",
-        "max_tokens",
+        "max_steps", "batch_size", "window_size", "lr", "lr_embedding", "lr_head", "weight_decay", "warmup_steps",
+        "eval_every", "max_tokens",
     })  # fmt: skip
 
     seed: int = Field(default=1337, ge=0, lt=2**63)
     max_steps: int = Field(default=1200, ge=1)
     batch_size: int = Field(default=1, ge=1)
+    window_size: int = Field(default=0, ge=0)
     grad_accum_steps: int = Field(default=1, ge=1)
     optimizer: Literal["muon", "adamw"] = "muon"
     lr: float = Field(default=0.02, gt=0.0)

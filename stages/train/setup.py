@@ -50,8 +50,15 @@ def prepare_training(
     Raises:
         WorkError: if there is not enough memory to count n-grams.
         ModelError: if `initial_model` has another architecture.
-        ParameterError: if the held-out part leaves too little to train on.
+        ParameterError: if training windows are longer than the block, or the held-out part leaves too little to train
+            on.
     """
+    block_size = model_params.block_size
+    window_size = params.window_size or block_size
+    if window_size > block_size:
+        raise ParameterError(
+            f"train.window_size is {window_size}: it must be at most model.block_size, {block_size}; 0 makes it equal"
+        )
     group = group or ProcessGroup()
     torch.manual_seed(params.seed)
     model = build_model(model_params, vocab_size, select_dtype(compute, train.device))
@@ -61,7 +68,6 @@ def prepare_training(
     model.fit(train)
     if not count_parameters(model):
         return model, None
-    block_size = model_params.block_size
     held_out = None
     sampled = train
     if params.held_out_fraction:
@@ -72,7 +78,7 @@ def prepare_training(
                 f"but model.block_size is {block_size}; set one of them to less"
             )
         sampled, held_out = train[:start], held_out_windows(train, start, block_size, MAX_HELD_OUT_WINDOWS)
-    sampler = BatchSampler(sampled, block_size, params.batch_size, params.seed, group.rank, group.count, sources)
+    sampler = BatchSampler(sampled, window_size, params.batch_size, params.seed, group.rank, group.count, sources)
     optimizers = make_optimizers(model, params, model.compute_dtype, group)
     val_windows = evenly_spaced_windows(val, block_size, params.eval_windows)
     forward_model = group.wrap(compile_model(model, params, train.device), train.device)

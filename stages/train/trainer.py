@@ -100,7 +100,7 @@ class Trainer:
     @property
     def tokens_seen(self) -> int:
         """Return the number of tokens predicted in training so far."""
-        return self.step * self.params.grad_accum_steps * self.sampler.batch_size * self.sampler.block_size
+        return self.step * self.params.grad_accum_steps * self.sampler.batch_size * self.sampler.window_size
 
     @property
     def progress(self) -> float:

@@ -63,6 +63,7 @@ INVALID = [
     ("train", "max_steps", 0, "greater than or equal to 1"),
     ("train", "max_steps", 1.5, "train.max_steps is 1.5 (float)"),
     ("train", "lr", "1e-3", "train.lr is '1e-3' (str)"),
+    ("train", "lr", "fast", "input should be a valid number, or auto"),
     ("train", "lr", float("nan"), "train.lr is nan"),
     ("train", "lr", float("inf"), "train.lr is inf"),
     ("train", "optimizer", "sgd", "'muon' or 'adamw'"),

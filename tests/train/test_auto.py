@@ -1,6 +1,7 @@
 """The rule is valid for every text, grows with the budget, and changes little when the text does."""
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from stages.train.auto import (
     EPOCHS,
     Settings,
     TextSize,
+    budget_matters,
     choose_settings,
     describe_settings,
     divisor_near,
@@ -93,7 +95,7 @@ def test_a_small_text_gets_small_windows_few_steps_and_more_dropout():
     (tiny, short), (large, long) = chosen(9_000), chosen(1_000_000)
     assert tiny.block_size == 512
     assert tiny.n_embd < large.n_embd == 128
-    assert short.max_steps == round(EPOCHS * 9_000 / 2048)
+    assert (short.window_size, short.max_steps) == (512, round(EPOCHS * 9_000 / 512))
     assert tiny.dropout > large.dropout
     assert long.max_steps > 1000
 
@@ -110,7 +112,22 @@ def test_several_processes_share_the_windows_of_a_batch():
 
 def test_an_explicit_batch_size_gets_smaller_windows():
     model, training = chosen(1_000_000, batch_size=64)
-    assert (model.block_size, training.batch_size, model.n_embd) == (32, 64, 128)
+    assert (training.window_size, training.batch_size, model.block_size, model.n_embd) == (32, 64, 2048, 128)
+    model, training = chosen(1_000_000, kind="lecture_gpt", batch_size=64)  # learns an embedding of each position
+    assert (training.window_size, training.batch_size, model.block_size) == (0, 64, 32)
+
+
+def test_with_an_explicit_block_size_training_windows_are_blocks():
+    model, training = chosen(1_000_000, block_size=256, batch_size=64)
+    assert (model.block_size, training.window_size, training.batch_size) == (256, 0, 64)
+
+
+@pytest.mark.parametrize(("train", "window_size"), [(9_000, 512), (40_000, 512), (64_000, 1024), (110_000, 2048)])
+def test_a_small_text_gets_short_windows_and_a_long_context(train, window_size):
+    model, training = chosen(train)
+    assert training.window_size == window_size
+    assert training.batch_size == 1
+    assert model.block_size == min(2048, power_of_two_below(train // 10))
 
 
 def test_a_part_of_a_text_gets_the_settings_of_a_text_of_that_size():
@@ -133,7 +150,10 @@ def test_ngrams_are_as_long_as_memory_allows():
 
 
 def test_models_that_count_nothing_use_all_of_a_text():
-    assert chosen(10**8, kind="bigram")[1].max_tokens == 0
+    settings = resolve(10**8, kind="bigram")
+    assert settings.train["max_tokens"] == 0
+    assert not {"prior", "ngram_order", "cross_fit_folds", "cache_lm", "sliding_window"} & set(settings.model)
+    assert "ngram_order" not in resolve(10**8, prior="none").model
     assert chosen(10**8, kind="kneser_ney")[1].max_tokens == 1_300_000_000 // (7 * 15)
 
 
@@ -152,8 +172,22 @@ def test_the_settings_are_described_with_reasons_time_and_a_warning():
     assert "train.max_steps" in lines
     assert "8 passes over the text" in lines
     assert "model.n_layer" not in lines  # it is in params.yaml
-    assert "seconds on two CPU cores" in lines
+    assert re.search(r"seconds on two CPU cores, and 40\d MB of memory", lines)
     assert "this text is small" in lines
+    assert "a larger budget changes nothing" in lines
+
+
+@pytest.mark.parametrize(
+    ("train", "budget", "matters"), [(20_000, 1, False), (20_000, 0.01, True), (1_000_000, 1, True)]
+)
+def test_a_budget_matters_until_the_text_is_the_limit(train, budget, matters):
+    settings = resolve(train, budget=budget)
+    assert budget_matters(settings, TextSize(train, train // 9, 65), budget) == matters
+
+
+def test_a_deep_model_needs_a_long_text_and_a_large_budget():
+    layers = [chosen(train, budget=budget)[0].n_layer for train in (100_000, 1_000_000) for budget in (1, 10)]
+    assert layers == [2, 2, 2, 4]
 
 
 @pytest.mark.parametrize(("value", "power"), [(0, 1), (1, 1), (2, 2), (3, 2), (2047, 1024), (2048, 2048)])

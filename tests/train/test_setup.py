@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from stages.core.device import ComputeParams
-from stages.core.errors import ModelError
+from stages.core.errors import ModelError, ParameterError
 from stages.models.base import build_model
 from stages.train.setup import compile_model, copy_weights, prepare_training
 from tests.conftest import model_params, runtime_params, train_params
@@ -37,6 +37,15 @@ def test_the_switches_for_a_gpu_learn_on_the_cpu(tokens, tokenizer):
     trainer.train()
     losses = [point.val_loss for point in trainer.curve]
     assert losses[-1] < losses[0] < 1.2
+
+
+def test_training_windows_may_be_shorter_than_the_block(tokens, tokenizer):
+    trainer = make_trainer(tokens, tokenizer, {"block_size": 32}, window_size=8, batch_size=4)
+    assert trainer.sampler.sample().inputs.shape == (4, 8)
+    trainer.take_step()
+    assert trainer.tokens_seen == 32
+    with pytest.raises(ParameterError, match=r"train.window_size is 64: it must be at most model.block_size, 32"):
+        make_trainer(tokens, tokenizer, {"block_size": 32}, window_size=64)
 
 
 def test_weights_are_copied_from_a_model_of_the_same_size_only():
