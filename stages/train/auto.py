@@ -16,7 +16,7 @@ MAX_LOGITS_PER_STEP = 8_000_000  # a training step holds about a dozen arrays of
 MAX_NGRAM_BYTES = 1_300_000_000
 SLIDING_WINDOW, CROSS_FIT_FOLDS, HEAD_SIZE = 64, 10, 32
 MIN_NGRAM_ORDER, MAX_NGRAM_ORDER = 7, 10
-EPOCHS = 8.0  # passes over a text, after which small models learn it by heart
+MAX_PASSES, MIN_PASSES, TOKENS_PER_PASS = 8.0, 4.0, 4000  # over a text, after which small models learn it by heart
 BASE_STEPS = 1200  # wanted with budget 1; the steps and the size of the model grow with the square root of the budget
 STEP_SECONDS = 0.05  # on the reference machine: 2,048 tokens, 2 layers, 128 wide, a vocabulary of 65
 WIDTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512)
@@ -98,7 +98,7 @@ def choose_settings(settings: Settings, text: TextSize, budget: float, processes
     choose_windows(settings, text, processes)
     tokens = used_tokens(settings, text)
     text = replace(text, train_tokens=tokens)
-    steps_for_text = EPOCHS * tokens / tokens_per_step(settings)
+    steps_for_text = passes_over(tokens) * tokens / tokens_per_step(settings)
     choose_size(settings, text, min(steps_for_text, BASE_STEPS * budget**0.5), budget)
     choose_training(settings, text, steps_for_text, budget)
 
@@ -143,7 +143,7 @@ def choose_windows(settings: Settings, text: TextSize, processes: int) -> None:
         choose("train.window_size", 0, "as model.block_size")
     else:
         block_size = choose("model.block_size", power_of_two_below(longest), "at most a tenth of the text")
-        tokens = power_of_two_below(int(EPOCHS * used_tokens(settings, text) / STEPS_FOR_SMALL_TEXT))
+        tokens = power_of_two_below(int(MAX_PASSES * used_tokens(settings, text) / STEPS_FOR_SMALL_TEXT))
         tokens = min(max(tokens, MIN_TOKENS_PER_STEP), most_tokens)
         window_size = power_of_two_below(min(block_size, tokens // batch_size))
         reason = f"about {STEPS_FOR_SMALL_TEXT} steps at least" if tokens < most_tokens else "as model.block_size"
@@ -185,7 +185,9 @@ def choose_training(settings: Settings, text: TextSize, steps_for_text: float, b
     """Choose the steps, the learning rates and the regularization."""
     choose = settings.choose
     affordable = 60 * budget / step_seconds(settings, text.vocab_size)
-    reason = f"{EPOCHS:g} passes over the text" if steps_for_text < affordable else "the budget"
+    reason = (
+        f"{passes_over(text.train_tokens):.1f} passes over the text" if steps_for_text < affordable else "the budget"
+    )
     steps = choose("train.max_steps", max(1, round(min(steps_for_text, affordable))), reason)
     choose("train.warmup_steps", min(MAX_WARMUP, math.ceil(WARMUP_SHARE * steps)), "a twentieth, at most 20")
     choose("train.eval_every", math.ceil(steps / CURVE_POINTS), "twelve points of the learning curve")
@@ -258,6 +260,11 @@ def counts_ngrams(settings: Settings) -> bool:
 def ngram_bytes(settings: Settings, text: TextSize, order: int) -> int:
     """Return the memory that counting n-grams needs for each token."""
     return bytes_per_token(order, text.vocab_size, cross_fitting=kind_of(settings) == "gpt")
+
+
+def passes_over(tokens: int) -> float:
+    """Return how often a text may be read."""
+    return min(MAX_PASSES, max(MIN_PASSES, tokens / TOKENS_PER_PASS))
 
 
 def used_tokens(settings: Settings, text: TextSize) -> int:
