@@ -29,7 +29,7 @@ DROPOUT, PASSES_WITHOUT_DROPOUT = 0.1, 4.0
 MAX_WARMUP, WARMUP_SHARE, CURVE_POINTS = 20, 0.05, 12
 SMALL_TEXT = 100_000
 # Memory: of PyTorch; for each token of a step and entry of the vocabulary; for each token, layer and channel.
-BASE_BYTES, BYTES_PER_LOGIT, BYTES_PER_ACTIVATION = 380_000_000, 50, 100
+BASE_BYTES, BYTES_PER_LOGIT, BYTES_PER_ACTIVATION = 380_000_000, 50, 400
 
 
 @dataclass(frozen=True)

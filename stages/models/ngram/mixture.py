@@ -44,8 +44,9 @@ def expert_log_probs(table: BackoffTable, rows: Tensor, ids: Tensor, cache_lm: b
     if not cache_lm:
         return probs[:, :, None].log()
     bigram_probs: Tensor = table(rows[:, :, :2].flatten(0, 1)).view_as(probs)
-    matches = find_context_matches(ids, num_lengths(rows.shape[-1]))
+    lengths = num_lengths(rows.shape[-1])
+    matches = find_context_matches(ids, lengths)
     cache_probs = apply_cache_lm(matches, bigram_probs, probs.new_tensor(BIGRAM_STRENGTHS))
-    strengths = ngram_strengths(table.totals[rows], num_lengths(rows.shape[-1]))
+    strengths = ngram_strengths(table.totals[rows], lengths)
     adapted_probs = apply_cache_lm(matches, probs, strengths)
     return torch.stack((probs, cache_probs, adapted_probs), dim=2).log()
