@@ -42,6 +42,12 @@ MUTATIONS = {
     "recent scores do not reach the expert weights": Mutation(
         "stages/models/gpt.py", " + linear(recent, self.recent_gate)\n", "\n"
     ),
+    "recent scores do not reach the network": Mutation(
+        "stages/models/gpt.py", "            x = x + linear(recent, self.recent_features)\n", ""
+    ),
+    "decoder ignores recent scores": Mutation(
+        "stages/models/gpt_decoder.py", "        weights = torch.addmm(weights, recent, model.recent_gate.t())\n", ""
+    ),
     "recent scores one token late": Mutation(
         "stages/models/ngram/recent.py", "_log_probs_of(ids[:, 1:], log_probs[:, :-1])", "_log_probs_of(ids[:, :-1], log_probs[:, :-1])"
     ),
@@ -88,6 +94,9 @@ MUTATIONS = {
 }  # fmt: skip
 
 
+NO_MUTATION = Mutation("stages/models/gpt.py", "class GPT(LanguageModel):", "class GPT(LanguageModel):")
+
+
 def first_failure(mutation: Mutation) -> str | None:
     """Return the first test that fails with a mutation, or None if all pass."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -116,6 +125,8 @@ def first_failure(mutation: Mutation) -> str | None:
 
 def main(names: list[str]) -> None:
     """Run mutations, print the results, and exit with 1 if one was not noticed."""
+    if failure := first_failure(NO_MUTATION):
+        sys.exit(f"{failure} fails without a mutation; fix it first")
     results: dict[str, str | None] = {}
     for name in names or MUTATIONS:
         results[name] = first_failure(MUTATIONS[name])

@@ -29,6 +29,7 @@ SMALL_TRAIN: dict[str, object] = {
     "lr_head": 0.003,
     "weight_decay": 0.0,
     "warmup_steps": 20,
+    "window_size": 0,
     "max_tokens": 0,
 }
 SMALL: dict[str, dict[str, object]] = {

@@ -107,7 +107,8 @@ def check_section(values: Any, model: type[S], where: str, context: str | None =
     try:
         return model.model_validate(values, context=context)
     except ValidationError as error:
-        problems = [_explain(problem, where, model.auto_keys) for problem in error.errors()]
+        auto_keys = model.auto_keys if context == PARTIAL else frozenset()
+        problems = [_explain(problem, where, auto_keys) for problem in error.errors()]
         raise ParameterError("; ".join(f"{where}{problem}" for problem in problems)) from None
 
 

@@ -3,8 +3,8 @@
 Pre-norm blocks; RMSNorm without parameters, also after the embedding; rotary position embeddings (Su et al. 2021,
 arXiv:2104.09864); RMSNorm of queries and keys; squared ReLU (So et al. 2021, arXiv:2109.08668); no biases; an untied
 output head; the network's logits capped at ±15 by 15 tanh(z / 15). The output head, the gate and all projections into
-the residual stream are initialized to zero: a new model predicts the n-gram prior, or without one a uniform
-distribution.
+the residual stream are initialized to zero: a new model predicts what its last n-gram expert predicts, or
+without a prior a uniform distribution.
 
 With `prior: kneser_ney`, the network learns the residual of n-gram models (Li et al. 2022, arXiv:2210.14431) and the
 weight of each expert at each position (gated mixing, Mahoney 2005, "Adaptive Weighing of Context Models"):

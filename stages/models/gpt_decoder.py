@@ -47,8 +47,8 @@ class GptDecoder:
         logits: Tensor = model(ids, kv_cache=kv_cache)[:, -1]
         self.layers = [DecoderLayer(block, kv_cache.layer(block)) for block in model.blocks if isinstance(block, Block)]
         if model.has_prior:
-            cache_size = self.block_size if model.params.cache_lm else 0
-            self.experts, self.scores = IncrementalExperts(model.prior, ids, cache_size), kv_cache.scores
+            self.experts = IncrementalExperts(model.prior, ids, self.block_size, model.params.cache_lm)
+            self.scores = kv_cache.scores
         self.length = ids.shape[1]
         self._compute_rotations()
         return logits

@@ -25,7 +25,7 @@ MAX_SHARE_OF_STEPS = 0.7  # the wanted steps are at most this share of those tha
 WEIGHTS_PER_TOKEN = 1.5  # largest number of weights in the blocks for each token of the text
 DEEP_BUDGET, DEEP_WIDTH = 5.0, 128  # minutes and width from which the model has four layers; not measured
 TOLERANCE = 0.2  # share by which a size may exceed the budget; the steps are then fewer
-DROPOUT, PASSES_WITHOUT_DROPOUT = 0.1, 4.0
+DROPOUT, PASSES_WITHOUT_DROPOUT = 0.1, 3.5
 MAX_WARMUP, WARMUP_SHARE, CURVE_POINTS = 20, 0.05, 12
 SMALL_TEXT = 100_000
 # Memory: of PyTorch; for each token of a step and entry of the vocabulary; for each token, layer and channel.
@@ -68,11 +68,16 @@ class Settings:
     Args:
         model: explicit values of the section `model`.
         train: explicit values of the section `train`.
+
+    Attributes:
+        chosen: the values that are not explicit, in the order in which they were chosen.
+        before_rule: the two sections before `choose_settings`.
     """
 
     def __init__(self, model: dict[str, Any], train: dict[str, Any]) -> None:
         self.model, self.train = dict(model), dict(train)
         self.chosen: list[Setting] = []
+        self.before_rule = dict(model), dict(train)
 
     def choose(self, key: str, value: Any, reason: str) -> Any:  # noqa: ANN401 - numbers, strings and booleans
         """Return the explicit value of a key, or set it to `value`."""
@@ -94,6 +99,7 @@ def choose_settings(settings: Settings, text: TextSize, budget: float, processes
         budget: minutes of training on the reference machine.
         processes: that share every batch.
     """
+    settings.before_rule = dict(settings.model), dict(settings.train)
     choose_counts(settings, text)
     choose_windows(settings, text, processes)
     tokens = used_tokens(settings, text)
@@ -129,25 +135,26 @@ def choose_windows(settings: Settings, text: TextSize, processes: int) -> None:
     """Choose the context of the model, and the windows that training reads.
 
     A small text gets shorter training windows, so that a few passes over it are enough steps. Positions in `gpt` are
-    relative, so it can use a longer context afterwards.
+    relative, so afterwards it can use a longer context, if the windows are at least as long as its attention reaches.
     """
     choose = settings.choose
     most_tokens = power_of_two_below(min(MAX_TOKENS_PER_STEP, MAX_LOGITS_PER_STEP // text.vocab_size))
     batch_size = settings.train.get("batch_size", processes)
     longest = min(text.val_tokens - 1, used_tokens(settings, text) // 10, most_tokens)
     tokens = most_tokens
-    if "block_size" in settings.model or kind_of(settings) != "gpt":
-        choose(
-            "model.block_size", power_of_two_below(min(longest, tokens // batch_size)), "at most a tenth of the text"
-        )
-        choose("train.window_size", 0, "as model.block_size")
-    else:
-        block_size = choose("model.block_size", power_of_two_below(longest), "at most a tenth of the text")
-        tokens = power_of_two_below(int(MAX_PASSES * used_tokens(settings, text) / STEPS_FOR_SMALL_TEXT))
-        tokens = min(max(tokens, MIN_TOKENS_PER_STEP), most_tokens)
-        window_size = power_of_two_below(min(block_size, tokens // batch_size))
-        reason = f"about {STEPS_FOR_SMALL_TEXT} steps at least" if tokens < most_tokens else "as model.block_size"
-        choose("train.window_size", window_size, reason)
+    block_size = power_of_two_below(min(longest, tokens // batch_size))
+    window_size, reason = 0, "as model.block_size"
+    if "block_size" not in settings.model and kind_of(settings) == "gpt":
+        few_tokens = power_of_two_below(int(MAX_PASSES * used_tokens(settings, text) / STEPS_FOR_SMALL_TEXT))
+        few_tokens = min(max(few_tokens, MIN_TOKENS_PER_STEP), most_tokens)
+        short_window = power_of_two_below(few_tokens // batch_size)
+        attention = settings.model.get("sliding_window", SLIDING_WINDOW) or block_size
+        if short_window >= min(attention, block_size):
+            tokens = few_tokens
+            if short_window < block_size:
+                window_size, reason = short_window, "more steps from a small text"
+    choose("model.block_size", block_size, "at most a tenth of the text")
+    choose("train.window_size", window_size, reason)
     if kind_of(settings) == "gpt":
         attention = min(SLIDING_WINDOW, settings.model["block_size"])
         choose("model.sliding_window", attention, "the cache language model sees the rest of the window")
@@ -160,7 +167,7 @@ def choose_size(settings: Settings, text: TextSize, wanted_steps: float, budget:
     choose = settings.choose
     is_deep = budget >= DEEP_BUDGET and WEIGHTS_PER_TOKEN * text.train_tokens >= 12 * 4 * DEEP_WIDTH**2
     layers = choose(
-        "model.n_layer", 4 if is_deep else 2, "four from a budget of five minutes, for a text of half a megabyte"
+        "model.n_layer", 4 if is_deep else 2, "four from a budget of five minutes, for half a million tokens"
     )
     seconds = 60 * budget
     affordable_steps = seconds / step_seconds(settings, text.vocab_size, layers, WIDTHS[0])
@@ -191,7 +198,7 @@ def choose_training(settings: Settings, text: TextSize, steps_for_text: float, b
     steps = choose("train.max_steps", max(1, round(min(steps_for_text, affordable))), reason)
     choose("train.warmup_steps", min(MAX_WARMUP, math.ceil(WARMUP_SHARE * steps)), "a twentieth, at most 20")
     choose("train.eval_every", math.ceil(steps / CURVE_POINTS), "twelve points of the learning curve")
-    passes = steps * tokens_per_step(settings) / text.train_tokens
+    passes = steps * tokens_per_step(settings) / text.train_tokens  # rounded with the steps
     dropout = DROPOUT if passes > PASSES_WITHOUT_DROPOUT else 0.0
     choose("model.dropout", dropout, f"the text is read {passes:.1f} times")
     is_muon = settings.train.get("optimizer", "muon") == "muon"
@@ -214,10 +221,10 @@ def describe_settings(settings: Settings, text: TextSize, budget: float, process
         lines.insert(0, f"chosen for {size}:")
     if kind_of(settings) == "gpt":
         seconds = settings.train["max_steps"] * step_seconds(settings, text.vocab_size)
-        megabytes = training_bytes(settings, text) / 1e6
+        megabytes = training_bytes(settings, text, processes) / 1e6
         lines.append(f"expected: about {seconds:.0f} seconds on two CPU cores, and {megabytes:.0f} MB of memory")
         if settings.chosen and not budget_matters(settings, text, budget, processes):
-            lines.append("a larger budget changes nothing: the size of the text is the limit")
+            lines.append("a larger budget gives the same settings")
     if used_tokens(settings, text) < SMALL_TEXT:
         lines.append(
             "this text is small: samples will repeat it, and the losses depend on which part of it is validation text"
@@ -227,23 +234,18 @@ def describe_settings(settings: Settings, text: TextSize, budget: float, process
 
 def budget_matters(settings: Settings, text: TextSize, budget: float, processes: int = 1) -> bool:
     """Return whether ten times the budget gives other settings."""
-    chosen = {setting.key for setting in settings.chosen}
-    model, train = (
-        {name: value for name, value in values.items() if f"{section}.{name}" not in chosen}
-        for section, values in (("model", settings.model), ("train", settings.train))
-    )
-    larger = Settings(model, train)
+    larger = Settings(*settings.before_rule)
     choose_settings(larger, text, 10 * budget, processes)
     return (larger.model, larger.train) != (settings.model, settings.train)
 
 
-def training_bytes(settings: Settings, text: TextSize) -> int:
-    """Return the memory that training needs on a CPU, roughly."""
+def training_bytes(settings: Settings, text: TextSize, processes: int = 1) -> int:
+    """Return the memory that training needs on a CPU, roughly; every process has counts of its own."""
     counts = ngram_bytes(settings, text, settings.model["ngram_order"]) if counts_ngrams(settings) else 0
     batch: int = settings.train["batch_size"] * window_size_of(settings)
     channels: int = settings.model["n_layer"] * settings.model["n_embd"]
     arrays = batch * (BYTES_PER_LOGIT * text.vocab_size + BYTES_PER_ACTIVATION * channels)
-    return BASE_BYTES + counts * used_tokens(settings, text) + arrays
+    return processes * (BASE_BYTES + counts * used_tokens(settings, text)) + arrays
 
 
 def kind_of(settings: Settings) -> str:

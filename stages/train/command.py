@@ -30,7 +30,7 @@ from stages.train.batches import subsample_training_text
 from stages.train.checkpoint import TrainingCheckpoint, training_fingerprint
 from stages.train.distributed import ProcessGroup, launch_processes
 from stages.train.params import RuntimeParams, TrainParams
-from stages.train.setup import prepare_training
+from stages.train.setup import check_window_size, prepare_training
 from stages.train.signals import catch_stop_signals
 from stages.train.tracking import TrackerFactory, Trackers, load_tracker, track
 from stages.train.trainer import COLUMNS, CurvePoint, Trainer
@@ -43,7 +43,9 @@ SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 100, 0.8
 @tokens_option
 @output_folder_option("--model", "model_folder", "models", "The folder for the trained model.")
 @output_file_option("--curve", "curve_path", "reports/train.tsv", "The file for the learning curve.")
-@click.option("--dry-run", is_flag=True, help="Print the settings, the expected time and memory; do not train.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the settings, and for gpt the expected time and memory; do not train."
+)
 def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_path: Path, dry_run: bool) -> None:
     """Train the model that `model:` and `train:` in params.yaml describe.
 
@@ -165,6 +167,7 @@ def read_job(params_path: Path, tokens_folder: Path, group: ProcessGroup) -> Tra
     choose_settings(settings, text, budget, processes)
     model_params = check_section(settings.model, ModelParams, f"{params_path}: model")
     params = check_section(settings.train, TrainParams, f"{params_path}: train")
+    check_window_size(model_params, params)
     for line in describe_settings(settings, text, budget, processes):
         log.info("%s", line)
     sources = load_sources(tokens_folder)

@@ -50,15 +50,8 @@ def prepare_training(
     Raises:
         WorkError: if there is not enough memory to count n-grams.
         ModelError: if `initial_model` has another architecture.
-        ParameterError: if training windows are longer than the block, or the held-out part leaves too little to train
-            on.
+        ParameterError: if the held-out part leaves too little to train on.
     """
-    block_size = model_params.block_size
-    window_size = params.window_size or block_size
-    if window_size > block_size:
-        raise ParameterError(
-            f"train.window_size is {window_size}: it must be at most model.block_size, {block_size}; 0 makes it equal"
-        )
     group = group or ProcessGroup()
     torch.manual_seed(params.seed)
     model = build_model(model_params, vocab_size, select_dtype(compute, train.device))
@@ -68,6 +61,7 @@ def prepare_training(
     model.fit(train)
     if not count_parameters(model):
         return model, None
+    block_size = model_params.block_size
     held_out = None
     sampled = train
     if params.held_out_fraction:
@@ -78,11 +72,32 @@ def prepare_training(
                 f"but model.block_size is {block_size}; set one of them to less"
             )
         sampled, held_out = train[:start], held_out_windows(train, start, block_size, MAX_HELD_OUT_WINDOWS)
-    sampler = BatchSampler(sampled, window_size, params.batch_size, params.seed, group.rank, group.count, sources)
+    sampler = BatchSampler(
+        sampled, params.window_size or block_size, params.batch_size, params.seed, group.rank, group.count, sources
+    )
     optimizers = make_optimizers(model, params, model.compute_dtype, group)
     val_windows = evenly_spaced_windows(val, block_size, params.eval_windows)
     forward_model = group.wrap(compile_model(model, params, train.device), train.device)
     return model, Trainer(model, sampler, optimizers, val_windows, params, runtime, forward_model, group, held_out)
+
+
+def check_window_size(model_params: ModelParams, params: TrainParams) -> None:
+    """Check that the model can be trained on windows of `train.window_size`.
+
+    Raises:
+        ParameterError: if they are longer than a block, or shorter and the model learns every position on its own.
+    """
+    if params.window_size > model_params.block_size:
+        raise ParameterError(
+            f"train.window_size is {params.window_size}: it must be at most model.block_size, "
+            f"{model_params.block_size}; 0 makes it equal"
+        )
+    if 0 < params.window_size < model_params.block_size and model_params.kind != "gpt":
+        raise ParameterError(
+            f"train.window_size is {params.window_size} and model.block_size {model_params.block_size}: only `gpt` can "
+            f"have shorter training windows, because {model_params.kind} learns every position; set train.window_size "
+            "to 0"
+        )
 
 
 def copy_weights(source: LanguageModel, target: LanguageModel) -> None:

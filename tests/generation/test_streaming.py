@@ -20,6 +20,7 @@ MODELS: list[dict[str, Any]] = [
     {"prior": "kneser_ney"},
     {"prior": "kneser_ney", "ngram_order": 2},
     {"prior": "kneser_ney", "cache_lm": True, "sliding_window": 3, "n_layer": 2},
+    *({"prior": "kneser_ney", "cache_lm": True, "ngram_order": order} for order in (2, 10, 16)),
 ]
 
 
@@ -110,6 +111,23 @@ def test_the_temperature_changes_what_is_generated():
 def test_the_fast_decoder_gives_the_logits_of_the_model(changes, monkeypatch):
     monkeypatch.setattr("stages.models.gpt_decoder.TABLE_LENGTH", 8)
     model, text = random_model(**changes), torch.randint(VOCAB_SIZE, (2, 3 * BLOCK))
+    compare_decoder_with_model(model, text)
+
+
+@pytest.mark.parametrize("block_size", [1, 4, 24])
+@pytest.mark.parametrize("order", [2, 10, 16])
+@torch.inference_mode()
+def test_the_fast_decoder_finds_long_repetitions_within_the_block(order, block_size):
+    text = torch.randint(VOCAB_SIZE, (2, 5), generator=torch.Generator().manual_seed(4)).repeat(1, 12)
+    text[:, ::13] = 0
+    model = build_model(
+        model_params(prior="kneser_ney", cache_lm=True, ngram_order=order, block_size=block_size), VOCAB_SIZE
+    )
+    model.fit(text[0])
+    compare_decoder_with_model(randomize(model, std=0.5).eval(), text)
+
+
+def compare_decoder_with_model(model: LanguageModel, text: Tensor) -> None:
     decoder, kv_cache = make_decoder(model), model.new_kv_cache()
     for index, token in enumerate(text.split(1, dim=1)):
         logits = decoder.step(token)

@@ -4,7 +4,7 @@ import torch
 from stages.core.device import ComputeParams
 from stages.core.errors import ModelError, ParameterError
 from stages.models.base import build_model
-from stages.train.setup import compile_model, copy_weights, prepare_training
+from stages.train.setup import check_window_size, compile_model, copy_weights, prepare_training
 from tests.conftest import model_params, runtime_params, train_params
 from tests.train.test_trainer import COMPUTE, make_trainer
 
@@ -44,8 +44,20 @@ def test_training_windows_may_be_shorter_than_the_block(tokens, tokenizer):
     assert trainer.sampler.sample().inputs.shape == (4, 8)
     trainer.take_step()
     assert trainer.tokens_seen == 32
-    with pytest.raises(ParameterError, match=r"train.window_size is 64: it must be at most model.block_size, 32"):
-        make_trainer(tokens, tokenizer, {"block_size": 32}, window_size=64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "window_size", "message"),
+    [
+        ("gpt", 64, r"train.window_size is 64: it must be at most model.block_size, 32"),
+        ("lecture_gpt", 8, "only `gpt` can have shorter training windows, because lecture_gpt learns every position"),
+    ],
+)
+def test_windows_that_do_not_suit_the_model_are_refused(kind, window_size, message):
+    with pytest.raises(ParameterError, match=message):
+        check_window_size(model_params(kind=kind, block_size=32), train_params(window_size=window_size))
+    for allowed in (0, 32):
+        check_window_size(model_params(kind=kind, block_size=32), train_params(window_size=allowed))
 
 
 def test_weights_are_copied_from_a_model_of_the_same_size_only():

@@ -26,7 +26,7 @@ class BackoffTable(nn.Module):
         tokens: the tokens of all rows, concatenated.
         probs: their discounted probabilities.
         backoff_weights: weight of the next shorter context, (rows,).
-        totals: sum of the counts after each context, (rows,); 0 in row 0.
+        totals: sum of the Kneser–Ney counts after each context, (rows,); 0 in row 0.
         dense: the first rows as full distributions, (dense rows, V), because short contexts have many tokens.
     """
 

@@ -7,8 +7,9 @@ It adapts to tokens that recur in the window but are rare in the training text. 
 where n_k(c) is how often, earlier in the window, the same last k tokens were followed by c, and p_1 is given. A large
 strength s_k favours the shorter context, a small one the window.
 
-When p_1 is an n-gram model of the training text, s_k is proportional to the number of times that the training text has
-the context: the two are then one model of counts of both texts, in which the window counts several times.
+When p_1 is an n-gram model of the training text, s_k grows with its count of the context: the two are then almost one
+model of counts of both texts. Kneser–Ney counts differ from occurrences: those of all but the longest context are of
+distinct tokens before and after it, which are fewer, so that the window weighs more than its length.
 """
 
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ MAX_DENSE_ENTRIES = 1 << 21
 class CrossFittedPrior(nn.Module):
     """The experts' distributions at any position of the training text, from the counts of the other folds.
 
-    Memory at order 7: 28 bytes per token for `position_rows`, and about 30 MB of rows for a million characters.
+    Memory of `position_rows`: 4 bytes per token and context length; `ram_check.py` estimates all of it.
 
     Args:
         levels: n-gram counts of the training text.

@@ -15,15 +15,16 @@ class IncrementalExperts:
     Args:
         prior: the n-gram model.
         ids: the texts so far, (B, T).
-        cache_size: tokens that the cache language model uses; 0 if it is not one of the experts.
+        block_size: tokens that the experts see.
+        cache_lm: whether the cache language model is one of the experts.
     """
 
-    def __init__(self, prior: KneserNey, ids: Tensor, cache_size: int) -> None:
+    def __init__(self, prior: KneserNey, ids: Tensor, block_size: int, cache_lm: bool) -> None:
         self.table = prior.table
-        self.contexts = ContextTracker(prior, ids)
+        self.contexts = ContextTracker(prior, ids, block_size)
         self.num_lengths = num_lengths(prior.params.ngram_order)
         self.bigram_strengths = prior.table.probs.new_tensor(BIGRAM_STRENGTHS)
-        self.cache = IncrementalCache(ids, cache_size, self.num_lengths) if cache_size else None
+        self.cache = IncrementalCache(ids, block_size, self.num_lengths) if cache_lm else None
 
     def step(self, ids: Tensor) -> Tensor:
         """Append one token to each text, (B,), and return the log-probabilities of the next one, (B, experts, V)."""
@@ -42,13 +43,14 @@ class IncrementalExperts:
 
 
 class ContextTracker:
-    """The contexts of every length that end a text.
+    """The contexts of every length up to `max_context` that end a text.
 
     A context of n tokens is found from the one of n - 1 tokens that ended the text one token earlier. All lengths are
     therefore looked up at once in one list of keys, in which each length has its own range of numbers.
     """
 
-    def __init__(self, prior: KneserNey, ids: Tensor) -> None:
+    def __init__(self, prior: KneserNey, ids: Tensor, max_context: int) -> None:
+        self.max_context = max_context
         order, vocab_size = prior.params.ngram_order, prior.vocab_size
         self.vocab_size, self.first_rows = vocab_size, prior.table.first_rows
         keys, starts, offsets = [], [0], [vocab_size]
@@ -73,6 +75,7 @@ class ContextTracker:
         else:
             longer = torch.full_like(self.contexts[:, :-1], -1)
         self.contexts = torch.cat((last, longer), dim=1)
+        self.contexts[:, self.max_context :] = -1
         rows = torch.where(self.contexts < 0, 0, self.contexts + self.first_rows[1:])
         return torch.cat((self.first_rows[:1].expand(len(ids), 1), rows), dim=1)
 

@@ -43,7 +43,7 @@ class RecentScores:
             earlier = averages[:, :-reach] * decay
             averages = averages + F.pad(earlier, (0, 0, 0, 0, reach, 0))
             decay, reach = decay.square(), 2 * reach
-        self.averages, self.log_probs = averages[:, -1], log_probs[:, -1]
+        self.averages, self.log_probs = averages[:, -1], log_probs[:, -1].clone()
         return _features(averages)
 
     def step(self, ids: Tensor, log_probs: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def _log_probs_of(ids: Tensor, log_probs: Tensor) -> Tensor:
 
 
 def _features(averages: Tensor) -> Tensor:
-    """Return the averages of the first expert and the differences of the others from it, scaled to about -3 … 3.
+    """Return the averages of the first expert and the differences of the others from it, scaled to about -5 … 5.
 
     (…, horizons, experts) -> (…, horizons * experts)
     """

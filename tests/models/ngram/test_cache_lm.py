@@ -62,7 +62,7 @@ def test_strengths_are_three_more_than_three_times_the_counts():
     assert ngram_strengths(totals, 2).tolist() == [[39.0, 15.0]]
 
 
-@pytest.mark.parametrize("order", [3, 7, 10])
+@pytest.mark.parametrize("order", [2, 3, 7, 10, 16])
 def test_the_experts_are_the_ngram_model_and_two_cache_lms(tokens, tokenizer, order):
     ids = tokens.long()[None, 1000:1060]
     model = KneserNey(model_params(kind="kneser_ney", ngram_order=order), len(tokenizer))

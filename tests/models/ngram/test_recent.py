@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.models.ngram.recent import HORIZONS, RecentScores, count_features
+from stages.models.ngram.recent import RecentScores, count_features
 
+HORIZONS = (4.0, 16.0, 64.0)
 GENERATOR = torch.Generator().manual_seed(3)
 IDS = torch.randint(5, (2, 30), generator=GENERATOR)
 LOG_PROBS = torch.randn(2, 30, 3, 5, generator=GENERATOR).mul(4).log_softmax(-1)
