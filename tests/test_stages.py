@@ -291,6 +291,14 @@ def test_a_text_that_is_used_in_part_is_trained_on_and_evaluated(project):
     assert json.loads(Path("reports/metrics.json").read_text())["kneser_ney_val_loss"] < in_part
 
 
+def test_a_dry_run_refuses_training_windows_longer_than_the_block(project):
+    document = YAML().load(Path("params.yaml"))
+    document["train"]["window_size"] = 64
+    YAML().dump(document, Path("params.yaml"))
+    output = run("train", "--dry-run", fails=1).output
+    assert "train.window_size is 64: it must be at most model.block_size, 32" in output
+
+
 def test_settings_that_are_auto_are_chosen_recorded_and_shown(project):
     document = YAML().load(Path("params.yaml"))
     document["model"]["n_embd"] = document["model"]["n_head"] = document["train"]["max_steps"] = "auto"

@@ -22,6 +22,7 @@ from stages.train.auto import (
     power_of_two_below,
     step_seconds,
     tokens_per_step,
+    training_bytes,
 )
 from stages.train.batches import subsample_training_text
 from stages.train.params import TrainParams
@@ -203,6 +204,12 @@ def test_training_windows_are_at_least_as_long_as_attention_reaches(train, vocab
     model, training = chosen(train, vocab_size, budget, batch_size=batch_size, **explicit)
     reach = min(model.sliding_window or model.block_size, model.block_size)
     assert reach <= (training.window_size or model.block_size) <= model.block_size
+
+
+def test_every_process_needs_memory_for_its_own_counts():
+    settings, text = resolve(1_000_000), TextSize(1_000_000, 100_000, 65)
+    one, two = (training_bytes(settings, text, processes) for processes in (1, 2))
+    assert 610_000_000 < two - one < 1_300_000_000
 
 
 def test_a_deep_model_needs_a_long_text_and_a_large_budget():
