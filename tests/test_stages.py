@@ -295,7 +295,7 @@ def test_a_dry_run_refuses_training_windows_longer_than_the_block(project):
     document = YAML().load(Path("params.yaml"))
     document["train"]["window_size"] = 64
     YAML().dump(document, Path("params.yaml"))
-    output = run("train", "--dry-run", fails=1).output
+    output = run("train", "--dry-run", fails=2).output
     assert "train.window_size is 64: it must be at most model.block_size, 32" in output
 
 
