@@ -166,9 +166,7 @@ def choose_size(settings: Settings, text: TextSize, wanted_steps: float, budget:
     """Choose the largest network that the text can train, and that can take the wanted steps within the budget."""
     choose = settings.choose
     is_deep = budget >= DEEP_BUDGET and WEIGHTS_PER_TOKEN * text.train_tokens >= 12 * 4 * DEEP_WIDTH**2
-    layers = choose(
-        "model.n_layer", 4 if is_deep else 2, "four from a budget of five minutes, for half a million tokens"
-    )
+    layers = choose("model.n_layer", 4 if is_deep else 2, "4 needs a budget of 5 and half a million tokens")
     seconds = 60 * budget
     affordable_steps = seconds / step_seconds(settings, text.vocab_size, layers, WIDTHS[0])
     # With a large vocabulary even the narrowest model cannot take the wanted steps, and width costs little.

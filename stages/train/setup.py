@@ -85,7 +85,8 @@ def check_window_size(model_params: ModelParams, params: TrainParams) -> None:
     """Check that the model can be trained on windows of `train.window_size`.
 
     Raises:
-        ParameterError: if they are longer than a block, or shorter and the model learns every position on its own.
+        ParameterError: if they are longer than a block, or shorter and the model is not `gpt`. Others may learn an
+            embedding of each position, which shorter windows would leave untrained.
     """
     if params.window_size > model_params.block_size:
         raise ParameterError(
@@ -94,9 +95,8 @@ def check_window_size(model_params: ModelParams, params: TrainParams) -> None:
         )
     if 0 < params.window_size < model_params.block_size and model_params.kind != "gpt":
         raise ParameterError(
-            f"train.window_size is {params.window_size} and model.block_size {model_params.block_size}: only `gpt` can "
-            f"have shorter training windows, because {model_params.kind} learns every position; set train.window_size "
-            "to 0"
+            f"train.window_size is {params.window_size}, less than model.block_size {model_params.block_size}: only "
+            f"gpt can be trained on shorter windows, not {model_params.kind}; set train.window_size to 0"
         )
 
 

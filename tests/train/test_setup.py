@@ -50,7 +50,7 @@ def test_training_windows_may_be_shorter_than_the_block(tokens, tokenizer):
     ("kind", "window_size", "message"),
     [
         ("gpt", 64, r"train.window_size is 64: it must be at most model.block_size, 32"),
-        ("lecture_gpt", 8, "only `gpt` can have shorter training windows, because lecture_gpt learns every position"),
+        ("lecture_gpt", 8, "only gpt can be trained on shorter windows, not lecture_gpt; set train.window_size to 0"),
     ],
 )
 def test_windows_that_do_not_suit_the_model_are_refused(kind, window_size, message):

@@ -8,8 +8,9 @@ from stages.core.errors import WorkError
 # benchmarks.scaling` measures on 4 million characters (10 and 36 with a small vocabulary, 37 and 89 with a large one).
 SMALL_VOCAB_BYTES, LARGE_VOCAB_BYTES = (15, 40), (40, 95)
 SMALL_VOCAB_SIZE = 256
-# Most of the long n-grams occur once. On 3 million characters of mail and of a dictionary, each length took 23 and 37
-# bytes per token, with cross-fitting 67 and 96.
+# Most of the long n-grams occur once. Upper bounds for each length, from one measurement by a script, without a command
+# in benchmarks/: 23 and 37 bytes per token of 3 million characters of mail and of a dictionary, 67 and 96 with
+# cross-fitting.
 SHORT_LENGTHS, LONG_BYTES = 7, (40, 110)
 
 
