@@ -23,8 +23,15 @@ if [ "$free" -lt 102400 ]; then
   exit 74
 fi
 
-# A lock of a killed container names a process id, which another process may have in this container.
-rm -f .dvc/tmp/rwlock .dvc/tmp/rwlock.lock .dvc/tmp/lock
+# A lock of a killed container names a process id, which another process may have in this container. Locks are deleted only
+# if no other container works here: each holds a lock of its own, which ends with it.
+mkdir -p .dvc/tmp
+exec 9>>.dvc/tmp/folio.lock
+if flock -n 9; then
+  rm -f .dvc/tmp/rwlock .dvc/tmp/rwlock.lock .dvc/tmp/lock
+else
+  say "another container works in this folder; its locks are kept"
+fi
 
 case "${1:-}" in
 '' | -*) set -- dvc repro "$@" ;;

@@ -4,8 +4,15 @@
 `stages.generation.text_model.TextModel`.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+# In GNU OpenMP, which PyTorch uses on Linux, a thread that waits for another one keeps its core for a while before it
+# sleeps. If the other thread needs that core, training becomes many times slower (docs/performance.md). OpenMP reads
+# the variable when PyTorch is imported. No result depends on it.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from stages.generation.text_model import TextModel

@@ -16,17 +16,19 @@ from tests.small_project import copy_work_tree
 
 ROOT = Path(__file__).parent.parent
 TESTS = ("tests/models", "tests/train", "tests/generation", "tests/losses", "tests/metrics")
+GPU_TESTS = ("tests/gpu/test_waiting.py", "tests/gpu")
 DOCUMENT = ROOT / "docs/testing.md"
 TABLE = re.compile(r"(?<=<!-- mutations -->\n).*?(?=<!-- end of mutations -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A change of one place in a file, which occurs exactly once."""
+    """A change of one place in a file, which occurs exactly once, and the tests that should notice it."""
 
     path: str
     original: str
     replacement: str
+    tests: tuple[str, ...] = TESTS
 
 
 MUTATIONS = {
@@ -91,6 +93,22 @@ MUTATIONS = {
     "temperature ignored": Mutation("stages/generation/sampling.py", "(logits.double() / self.temperature)", "logits.double()"),
     "top-p drops the token that crosses the threshold": Mutation("stages/generation/sampling.py", "more_likely = ordered.cumsum(-1) - ordered", "more_likely = ordered.cumsum(-1)"),
     "sliding evaluation counts too much": Mutation("stages/losses/windows.py", "first_counted=block_size - stride)", "first_counted=block_size - stride - 1)"),
+    "floating-point cumulative sum on a GPU": Mutation(
+        "stages/models/ngram/incremental.py", "match_weights = (longer / totals) @ up_to", "match_weights = (longer / totals).cumsum(1)", GPU_TESTS
+    ),
+    "unsigned tokens of 16 bits on a GPU": Mutation("stages/models/ngram/backoff_table.py", "return np.int16 if", "return np.uint16 if", GPU_TESTS),
+    "a batch waits for the GPU": Mutation("stages/train/batches.py", "positions.to(self.tokens.device, non_blocking=True)", "positions.to(self.tokens.device)", GPU_TESTS),
+    "constants copied to the GPU in every step": Mutation("stages/core/device.py", "@cache\ndef constant", "def constant", GPU_TESTS),
+    "rows of variable length on a GPU": Mutation("stages/models/ngram/backoff_table.py", 'if rows.device.type == "cpu":', "if True:", GPU_TESTS),
+    "matches listed on a GPU": Mutation(
+        "stages/models/ngram/context_matches.py", 'MatchingPairs.find if ids.device.type == "cpu" else MatchMatrix.find', "MatchingPairs.find", GPU_TESTS
+    ),
+    "matches of a new token listed on a GPU": Mutation("stages/models/ngram/incremental.py", 'on_cpu = ids.device.type == "cpu"', "on_cpu = True", GPU_TESTS),
+    "a log line waits twice": Mutation("stages/train/trainer.py", "self.check_finite():.3f", "self.check_finite() + 0 * float(self.losses[-1]):.3f", GPU_TESTS),
+    "the average of the weights waits": Mutation("stages/train/trainer.py", "list(self.model.parameters()), rate)", "list(self.model.parameters()), float(self.losses[-1].new_tensor(rate)))", GPU_TESTS),
+    "logits sampled on the GPU": Mutation("stages/generation/streaming.py", "decoder.step(ids).float().cpu()", "decoder.step(ids).float()", GPU_TESTS),
+    "a position matches itself on a GPU": Mutation("stages/models/ngram/context_matches.py", ".tril(-1)", ".tril()", GPU_TESTS),
+    "padding counts on a GPU": Mutation("stages/models/ngram/backoff_table.py", "self.probs[entries] * inside", "self.probs[entries]", GPU_TESTS),
 }  # fmt: skip
 
 
@@ -116,7 +134,7 @@ def first_failure(mutation: Mutation) -> str | None:
             "--tb=no",
             "-p",
             "no:cacheprovider",
-            *TESTS,
+            *mutation.tests,
         ]
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     match = re.search(r"^FAILED (\S+?)(?:\[|\s|$)", done.stdout, re.MULTILINE)

@@ -10,7 +10,6 @@ from stages.cli import COMMANDS
 from tests.import_graph import ROOT, code_folders
 
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-LECTURE = YAML(typ="safe").load(ROOT / "lecture/dvc.yaml")["stages"]
 NEXT_TO_CORPUS = {"data/raw/corpus.json", "data/raw/documents.npy"}
 
 
@@ -18,9 +17,9 @@ def paths(entries: list[Any]) -> list[str]:
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
-@pytest.mark.parametrize("name", [*STAGES, *LECTURE])
+@pytest.mark.parametrize("name", STAGES)
 def test_code_deps_are_the_folders_that_the_stage_imports(name):
-    deps = {path for path in paths((STAGES | LECTURE)[name]["deps"]) if path.startswith("stages/")}
+    deps = {path for path in paths(STAGES[name]["deps"]) if path.startswith("stages/")}
     assert deps == code_folders(COMMANDS[name][0])
     assert all((ROOT / path).is_dir() for path in deps)
 

@@ -64,7 +64,7 @@ def test_the_results_in_the_readme_are_those_of_the_reference_run(metric):
     assert match[1] == f"{value:.3f}"
 
 
-RESULTS = [path for path in (ROOT / "benchmarks").glob("*.md") if path.name != "README.md"]
+RESULTS = [path for path in (ROOT / "benchmarks").glob("*.md") if path.name not in ("README.md", "gpu.md")]
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
@@ -72,6 +72,13 @@ def test_the_tables_in_the_benchmarks_readme_are_those_of_the_result_files(path)
     document = (ROOT / "benchmarks/README.md").read_text()
     for table in path.read_text().strip().split("\n\n"):
         assert table in document
+
+
+def test_docs_gpu_has_the_figures_of_the_benchmark_or_says_that_there_are_none():
+    document, results = (ROOT / "docs/gpu.md").read_text(), ROOT / "benchmarks/gpu.md"
+    shown = re.search(r"<!-- gpu -->\n(.*?)<!-- end -->", document, re.DOTALL)
+    assert shown
+    assert shown[1] == results.read_text() if results.exists() else shown[1].startswith("**Nothing yet.**")
 
 
 def test_docs_metrics_defines_every_metric():

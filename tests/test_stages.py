@@ -62,7 +62,8 @@ def test_tokenize_divides_the_text(project):
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"\xff\xfe", "is not UTF-8: byte 0 (line 1) is 0xff"),
+        (b"\xff\xff", "is not UTF-8: byte 0 (line 1) is 0xff"),
+        (b"\xff\xfe", "is UTF-16, not UTF-8"),
         (b"x", "of its 1 characters"),
         (b"short text", "of its 10 characters"),
     ],
@@ -268,7 +269,7 @@ def test_a_seed_gives_the_same_samples(with_model):
 
 
 def test_a_model_that_is_worse_than_counting_is_reported_everywhere(project):
-    set_params(train={"lr": 20.0, "lr_embedding": 20.0, "lr_head": 20.0}, model={"cache_lm": False})
+    set_params(train={"lr": 0.3, "lr_embedding": 0.3, "lr_head": 0.5}, model={"cache_lm": False})
     run("train")
     assert "the model is worse than counting n-grams" in run("evaluate").output
     run("sample", "--output", "reports/samples.txt")

@@ -1,7 +1,12 @@
 """The device, the number of threads and the numeric precision of a computation."""
 
+import ctypes
+import math
 import os
+import sys
 import warnings
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -32,8 +37,9 @@ def prepare_device(params: ComputeParams) -> torch.device:
     Raises:
         ParameterError: if the requested device is not available.
     """
-    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this training on this machine, from torchrun
-    torch.set_num_threads(params.threads or max(1, available_cores() // local_processes))
+    local_processes = os.environ.get("LOCAL_WORLD_SIZE", "")  # of this training on this machine, from torchrun
+    count = int(local_processes) if local_processes.isdecimal() else 1
+    torch.set_num_threads(params.threads or max(1, available_cores() // max(1, count)))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for deterministic results
     torch.use_deterministic_algorithms(params.deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # such memory is never read
@@ -51,11 +57,35 @@ def prepare_device(params: ComputeParams) -> torch.device:
     return _cuda_device() if params.device == "cuda" else torch.device(params.device)
 
 
-def available_cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def available_cores(cgroups: Path = Path("/sys/fs/cgroup"), own_cgroup: Path = Path("/proc/self/cgroup")) -> int:
+    """Return the number of CPU cores that this process may use, by its affinity and by the quota of its container.
+
+    Args:
+        cgroups: where Linux shows control groups; containers, Kubernetes and systemd set quotas there.
+        own_cgroup: the file that names the control groups of this process.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
+    try:
+        lines = own_cgroup.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return cores
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "cpu" in controllers.split(","):  # version 2, or the CPU controller of version 1
+            own = cgroups / controllers / path.strip("/")
+            quota = min(map(_cpu_quota, (own, *own.parents)))
+            cores = int(max(1, min(cores, quota)))
+    return cores
+
+
+def _cpu_quota(cgroup: Path) -> float:
+    """Return the number of cores that a control group may use, or infinity if it has no quota."""
+    names = ("cpu.max",) if (cgroup / "cpu.max").exists() else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    try:
+        quota, period = " ".join((cgroup / name).read_text(encoding="utf-8") for name in names).split()
+    except (OSError, ValueError):
+        return math.inf
+    return int(quota) / int(period) if quota.isdigit() else math.inf  # "max" and -1: no quota
 
 
 def select_dtype(params: ComputeParams, device: torch.device) -> torch.dtype:
@@ -98,8 +128,30 @@ def tokens_to_device(token_ids: NDArray[np.unsignedinteger[Any]], device: torch.
     return (tokens if device.type == "cpu" or tokens.dtype == torch.uint8 else tokens.int()).to(device)
 
 
-def why_no_cuda() -> str:
-    """Return PyTorch's reason for not using CUDA: no driver, an old driver, or a build without CUDA."""
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@cache
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return numbers as a tensor, (N,) float32, on a device; copied there once, because every copy waits for a GPU."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)
+
+
+def why_no_cuda(devices: Path = Path("/dev")) -> str:
+    """Return why CUDA cannot be used: a build without CUDA, no GPU, no driver, or what PyTorch says of the driver.
+
+    Args:
+        devices: where Linux shows the GPUs that a process may use.
+    """
+    if torch.version.cuda and sys.platform == "linux":
+        has_gpu = any(devices.glob("nvidia[0-9]*")) or (devices / "dxg").exists()  # dxg: Windows' Subsystem for Linux
+        if not has_gpu:
+            return (
+                "there is no NVIDIA GPU in /dev; a container gets one by `--gpus all` and the NVIDIA Container Toolkit"
+            )
+        try:
+            ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return "there is an NVIDIA GPU, but its driver's library libcuda.so.1 is missing; install the driver"
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:
@@ -110,7 +162,7 @@ def why_no_cuda() -> str:
 def _cuda_device() -> torch.device:
     """Return the GPU of this process; torchrun numbers the processes of a machine."""
     rank = os.environ.get("LOCAL_RANK")
-    if rank is None:
+    if rank is None or not rank.isdecimal():
         return torch.device("cuda")
     torch.cuda.set_device(int(rank))
     return torch.device("cuda", int(rank))

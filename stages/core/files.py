@@ -1,13 +1,22 @@
 """Write files atomically: a file appears complete or not at all."""
 
+import glob
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY_SUFFIX = ".tmp"
 
 
 @contextmanager
@@ -20,17 +29,20 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Args:
         path: the file to create or replace; missing parent folders are created.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
+    _make_folder(path.parent)
+    _delete_leftovers(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX, dir=path.parent)
     temporary = Path(name)
     try:
+        if fcntl:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # until the end of this process, however it ends
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
 
 
@@ -46,12 +58,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
-    """Write `value` as indented ASCII JSON with a final newline.
+    """Write `value` as JSON; see `json_bytes`."""
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:  # noqa: ANN401 - anything that JSON can hold
+    """Return `value` as indented ASCII JSON with a final newline.
 
     Raises:
         ValueError: if `value` contains NaN or infinity.
     """
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
 def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[int | float | str]]) -> None:
@@ -64,6 +81,26 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 digest of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and those above it, and flush each new name to disk."""
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for parent in reversed(missing):
+        _sync(parent.parent)
+
+
+def _delete_leftovers(path: Path) -> None:
+    """Delete the temporary files of processes that ended while they wrote `path`."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}") if fcntl else ():
+        try:
+            with leftover.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if leftover.stat().st_mtime < time.time() - 1:  # a new one may not be locked yet
+                    leftover.unlink()
+        except OSError:  # in use, or gone
+            continue
 
 
 def _cell(value: float | str) -> str:

@@ -16,10 +16,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from stages.core.display import printable
+
 Item = TypeVar("Item")
 log = logging.getLogger("folio")
 log.setLevel(logging.INFO)  # -q and -v change it
 console = Console(stderr=True, highlight=False)  # respects NO_COLOR and detects a terminal
+
+
+class PrintableFormatter(logging.Formatter):
+    """Format log lines without control characters and without secrets in addresses."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        return printable(super().format(record))
 
 
 class ConsoleHandler(logging.Handler):
@@ -72,5 +82,5 @@ def peak_memory() -> float:
 
 
 def _add_handler(handler: logging.Handler, layout: str) -> None:
-    handler.setFormatter(logging.Formatter(layout))
+    handler.setFormatter(PrintableFormatter(layout))
     log.addHandler(handler)

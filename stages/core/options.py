@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from stages.core.display import printable
 from stages.core.errors import FolioError
 from stages.core.logs import log, peak_memory
 
@@ -36,8 +37,17 @@ class StageCommand(click.Command):
         try:
             return super().main(*args, **kwargs)
         except SystemExit as exit_:
-            if exit_.code and (path := os.environ.get("FOLIO_EXIT_FILE")):
-                Path(path).write_text(f"{exit_.code}\n", encoding="ascii")
+            path = Path(os.environ.get("FOLIO_EXIT_FILE", ""))
+            if exit_.code and path.is_file() and path.stat().st_size == 0:  # made by the container's entrypoint
+                path.write_text(f"{exit_.code}\n", encoding="ascii")
+            raise
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line; an error shows it without control characters."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.ClickException as error:
+            error.message = printable(error.message)  # type: ignore[misc]  # the kind of error and its hint remain
             raise
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in Click
@@ -67,7 +77,7 @@ class ReportedError(click.ClickException):
     """A FolioError in the form that Click prints."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.exit_code = exit_code  # type: ignore[misc]  # Click reads it from the instance
 
 

@@ -4,6 +4,7 @@ A stage reads only its own sections, so a change to another section does not aff
 """
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -122,7 +123,7 @@ def _read_values(path: Path, name: str) -> Any:  # noqa: ANN401 - whatever YAML 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        document = _parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParameterError(f"{path} does not exist; run this in the project folder, or set --params") from None
     except (YAMLError, UnicodeDecodeError) as error:
@@ -130,6 +131,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ParameterError(f"{path} must contain sections such as 'model:' and 'train:', not {document!r}")
     return document
+
+
+@cache  # a stage reads several sections
+def _parse_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML held
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def _explain(problem: Any, where: str, auto_keys: frozenset[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails

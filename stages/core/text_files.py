@@ -8,6 +8,7 @@ from typing import BinaryIO
 from stages.core.errors import TextError
 
 CHUNK_BYTES = 8 << 20
+SAMPLE_BYTES = 4096
 HOW_TO_DOWNLOAD = "`dvc repro download` fetches it"
 
 
@@ -28,6 +29,8 @@ class Utf8Decoder:
         Raises:
             TextError: if the text is not UTF-8; the message names the file, the line and the byte.
         """
+        if not self.bytes_read:
+            self._check_encoding(content)
         pending = self._decoder.getstate()[0]
         try:
             text = self._decoder.decode(content, final)
@@ -39,9 +42,44 @@ class Utf8Decoder:
                 f"{self.path} is not UTF-8: byte {position} (line {line}) is 0x{buffer[error.start]:02x}; convert it, "
                 f"for example with `iconv -f latin1 -t utf-8`"
             ) from None
+        if (position := content.find(0)) >= 0:
+            line = self.lines_read + content.count(b"\n", 0, position) + 1
+            raise TextError(
+                f"{self.path} is not a text: byte {self.bytes_read + position} (line {line}) is 0; remove such bytes, "
+                "for example with `tr -d '\\000'`, if they do not belong there"
+            )
         self.bytes_read += len(content)
         self.lines_read += content.count(b"\n")
         return text
+
+    def _check_encoding(self, content: bytes) -> None:
+        """Raise an error if the beginning of the text is UTF-16 or UTF-32."""
+        encoding = guess_wide_encoding(content[:SAMPLE_BYTES])
+        if encoding:
+            raise TextError(f"{self.path} is {encoding}, not UTF-8; convert it: `iconv -f {encoding} -t UTF-8`")
+
+
+def guess_wide_encoding(content: bytes) -> str | None:
+    """Return the name of UTF-16 or UTF-32 if the text is in one of them, by its byte-order mark or its zero bytes."""
+    for mark, name in (
+        (codecs.BOM_UTF32_LE, "UTF-32"),  # its first bytes are those of UTF-16
+        (codecs.BOM_UTF32_BE, "UTF-32"),
+        (codecs.BOM_UTF16_LE, "UTF-16"),
+        (codecs.BOM_UTF16_BE, "UTF-16"),
+    ):
+        if content.startswith(mark):
+            return name
+    shares = [content[offset::4].count(0) / max(1, len(content[offset::4])) for offset in range(4)]  # of zero bytes
+    if min(shares[:2]) > 0.9:
+        return "UTF-32BE"
+    if min(shares[2:]) > 0.9:
+        return "UTF-32LE"
+    # In most scripts, the upper byte of many characters is zero, and the lower one almost never.
+    if min(shares[::2]) > 0.3 and max(shares[1::2]) < 0.05:
+        return "UTF-16BE"
+    if min(shares[1::2]) > 0.3 and max(shares[::2]) < 0.05:
+        return "UTF-16LE"
+    return None
 
 
 def decode_file(file: BinaryIO, path: Path | str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from stages.core.params import read_section
 from stages.core.text_files import decode_file
 from stages.download.corpora import Provenance, how_to_fetch, pinned_corpus, python_docs
 from stages.download.fetching import fetch
-from stages.download.own_files import DocumentChunk, read_own_files
+from stages.download.own_files import MAX_NAMES_IN_MESSAGE, DocumentChunk, read_own_files
 from stages.download.params import DownloadParams
 from stages.download.storage import write_corpus
 
@@ -51,6 +51,10 @@ def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
         task = progress.add_task("download", total=None, note="characters")
         chunks = track_progress(resolved.chunks, lambda chunk: progress.advance(task, len(chunk.text)))
         corpus = write_corpus(chunks, corpus_path)
+    for copy, original in corpus.copies[:MAX_NAMES_IN_MESSAGE]:
+        log.warning("%s is left out, because it equals %s", copy, original)
+    if len(corpus.copies) > MAX_NAMES_IN_MESSAGE:
+        log.warning("%d documents are left out, because they equal earlier ones", len(corpus.copies))
     provenance = Provenance(
         name=resolved.name,
         source=resolved.source,
@@ -58,6 +62,7 @@ def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
         bytes=corpus.bytes,
         characters=corpus.characters,
         documents=len(corpus.documents),
+        copies=len(corpus.copies),
         licence=resolved.licence,
         requested=resolved.requested,
     )
@@ -87,7 +92,7 @@ def resolve_corpus(params: DownloadParams, own_folder: Path) -> ResolvedCorpus:
         return built_in_corpus("python-docs")
     if params.corpus == "own":
         chunks = read_own_files(own_folder, params.column, params.sources)
-        return ResolvedCorpus(chunks, "own", "own", params.licence, "own")
+        return ResolvedCorpus(chunks, params.name or "own", "own", params.licence, params.name or "own")
     pinned = pinned_corpus(params)
     try:
         content, source = fetch(pinned, params.max_bytes)

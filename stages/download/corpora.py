@@ -26,6 +26,7 @@ class Provenance:
 
     Attributes:
         source: url, mirror, own or built-in.
+        copies: documents that were left out because they equal earlier ones.
         requested: name of the corpus in params.yaml; differs from `name` if a substitute was used.
     """
 
@@ -35,6 +36,7 @@ class Provenance:
     bytes: int
     characters: int
     documents: int
+    copies: int
     licence: str
     requested: str
 

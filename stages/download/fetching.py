@@ -5,7 +5,6 @@ time (name resolution included) or on the size, and does not retry; `tests/downl
 """
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,10 +13,12 @@ from urllib.parse import urljoin, urlsplit
 
 import pooch
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 from urllib3.util.retry import Retry
 
+from stages.core.display import hide_secrets
 from stages.core.errors import DownloadError
 from stages.core.logs import console, log
 from stages.download.corpora import PinnedCorpus
@@ -25,6 +26,7 @@ from stages.download.corpora import PinnedCorpus
 ANSWER_SECONDS = 18.0  # for all locations together, until one of them responds
 CONNECT_SECONDS = 3.0
 STALL_SECONDS = 5.0
+SLOW_START_SECONDS, MIN_BYTES_PER_SECOND = 30.0, 1000.0
 pooch.get_logger().setLevel("WARNING")  # Folio logs the download itself
 RETRIES = Retry(total=3, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 
@@ -44,12 +46,12 @@ def fetch(corpus: PinnedCorpus, max_bytes: int) -> tuple[bytes, str]:
         source, location = remaining.pop(0)
         try:
             content = _fetch_from(location, corpus.sha256, max_bytes, seconds)
-        except (DownloadError, OSError, requests.RequestException, ValueError) as error:
-            failures.append(f"{_without_credentials(location)}: {_reason(error)}")
+        except (DownloadError, OSError, requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+            failures.append(f"{location}: {_reason(error)}")
         else:
-            log.info("fetched %s from %s", corpus.name, _without_credentials(location))
+            log.info("fetched %s from %s", corpus.name, location)
             return content, source
-    raise DownloadError(f"{corpus.name} could not be fetched. Tried: " + "; ".join(failures))
+    raise DownloadError(hide_secrets(f"{corpus.name} could not be fetched. Tried: " + "; ".join(failures)))
 
 
 def locations(corpus: PinnedCorpus) -> list[tuple[str, str]]:
@@ -77,6 +79,8 @@ def _fetch_from(location: str, sha256: str, max_bytes: int, seconds: float) -> b
 
 
 def _read_verified(path: Path, sha256: str) -> bytes:
+    if path.exists() and not path.is_file():
+        raise DownloadError("it is not a file")
     if not pooch.file_hash(str(path)) == sha256:
         raise DownloadError(f"its sha256 is not {sha256}")
     return path.read_bytes()
@@ -117,8 +121,13 @@ def _transfer(url: str, path: Path, max_bytes: int, responded: threading.Event) 
         with _progress() as progress:
             task = progress.add_task(Path(urlsplit(url).path).name, total=length)
             received = 0
-            for chunk in response.iter_content(1 << 16):
+            start = time.monotonic()
+            # Not iter_content, which waits for whole chunks, however slowly they come.
+            while chunk := response.raw.read1(1 << 16, decode_content=True):
                 received += len(chunk)
+                seconds = time.monotonic() - start
+                if received < MIN_BYTES_PER_SECOND * (seconds - SLOW_START_SECONDS):
+                    raise DownloadError(f"only {received} bytes came in {seconds:.0f} s")
                 if received > max_bytes:
                     raise DownloadError(
                         f"the text is larger than download.max_bytes ({max_bytes}); increase it if that is expected"
@@ -130,9 +139,10 @@ def _transfer(url: str, path: Path, max_bytes: int, responded: threading.Event) 
 
 
 def _check_scheme(url: str, response: requests.Response) -> None:
-    requested, final = urlsplit(url).scheme, urlsplit(response.url).scheme
-    if final not in (requested, "https"):
-        raise DownloadError(f"the address redirects from {requested} to {final}: {response.url}")
+    requested = urlsplit(url).scheme
+    for each in (*response.history, response):
+        if urlsplit(each.url).scheme not in (requested, "https"):
+            raise DownloadError(f"the address redirects from {requested} to http: {each.url}")
 
 
 def _run_with_deadline(work: Callable[[], bytes], responded: threading.Event, seconds: float) -> bytes:
@@ -164,15 +174,10 @@ def _is_address(location: str) -> bool:
     return location.startswith(("http://", "https://"))
 
 
-def _without_credentials(location: str) -> str:
-    """Return an address without user name and password, for messages and logs."""
-    return re.sub(r"//[^/@]*@", "//", location)
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout):
+    if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout | urllib3.exceptions.TimeoutError):
         return "no response in time"
     if "NameResolutionError" in str(error):
         return "the host name cannot be resolved (is there a network?)"

@@ -1,24 +1,37 @@
 """Read a user's own texts from text, JSON Lines and Parquet files.
 
-Every text file (.txt), line (.jsonl, .ndjson) and row (.parquet) is a document. Text and JSON Lines may be compressed
-(.gz, .bz2, .xz, and .zst if zstandard is installed).
+Every text file, line (.jsonl, .ndjson) and row (.parquet) is a document. Text and JSON Lines may be compressed (.gz,
+.bz2, .xz, and .zst if zstandard is installed). Text files are those that end in .txt, and all others that a pattern in
+`download.sources` names by their ending or in full, such as `*.py`.
 """
 
+import json
+import lzma
+import re
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import fsspec  # type: ignore[import-untyped]
+from fsspec.compression import compr  # type: ignore[import-untyped]
+from fsspec.utils import infer_compression  # type: ignore[import-untyped]
 
 from stages.core.errors import TextError
+from stages.core.logs import log
 from stages.core.text_files import decode_file
 
 COMPRESSION_SUFFIXES = {".gz", ".bz2", ".xz", ".zst"}
-TEXT_SUFFIXES = {".txt", ".jsonl", ".ndjson", ".parquet"}
+TABLE_SUFFIXES = {".jsonl", ".ndjson", ".parquet"}
+TEXT_SUFFIXES = {".txt"} | TABLE_SUFFIXES
 ROWS_PER_BATCH = 1000
 MAX_NAMES_IN_MESSAGE = 10
+OWN_NAMES = ("README.md", ".gitignore")  # of the folder itself
+BOM = "\ufeff"
+NAMES_A_KIND = re.compile(r"(.*\.[^*?\[\]./]+|[^*?\[\]]+)")  # a pattern that ends in a suffix, or has no wildcards
 
 
 @dataclass(frozen=True)
@@ -30,37 +43,42 @@ class DocumentChunk:
         begins_document: whether the document begins with it.
         source: number of the source that the document is from.
         weight: how often training samples the source.
+        name: of the document, for messages.
     """
 
     text: str
     begins_document: bool
     source: int = 0
     weight: float = 1.0
+    name: str = ""
 
 
 def read_own_files(folder: Path, column: str, sources: Mapping[str, float]) -> Iterator[DocumentChunk]:
-    """Yield the documents of the files in `folder` and below, source by source, sorted by path.
+    """Yield the documents of the files in `folder` and below, source by source, sorted by path; log what is left out.
 
     Args:
         folder: the folder of the files.
         column: the column of JSON Lines and Parquet files that holds the text.
         sources: patterns of paths relative to `folder`, in which `*` matches anything, with their weights. A file
-            belongs to the first pattern that it matches, and is skipped if it matches none.
+            belongs to the first pattern that it matches, and is left out if it matches none.
 
     Raises:
         TextError: if a source has no file of a supported type, or a file cannot be read.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and text_suffix(path) in TEXT_SUFFIXES)
-    if not files:
+    owners, left_out = find_files(folder, sources)
+    if left_out:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
+        hint = "; to read other endings as text, name them in download.sources, for example '*.md'"
+        log.warning("%s: %d files are read and %d left out (%s)%s", folder, len(owners), left_out.total(), kinds, hint)
+    if not owners:
         raise TextError(
             f"download.corpus is 'own', but {folder}/ has no file of a supported type "
             f"({', '.join(sorted(TEXT_SUFFIXES))}; text and JSON Lines also compressed); add your text there"
         )
-    names = [path.relative_to(folder).as_posix() for path in files]
-    owners = [next((pattern for pattern in sources if fnmatchcase(name, pattern)), None) for name in names]
     for number, (pattern, weight) in enumerate(sources.items()):
-        matching = [path for path, owner in zip(files, owners, strict=True) if owner == pattern]
+        matching = [path for path, owner in owners.items() if owner == pattern]
         if not matching:
+            names = [path.relative_to(folder).as_posix() for path in owners]
             raise TextError(
                 f"download.sources: no file in {folder}/ matches '{pattern}' and no earlier pattern; the files are: "
                 f"{', '.join(names[:MAX_NAMES_IN_MESSAGE])}"
@@ -70,17 +88,44 @@ def read_own_files(folder: Path, column: str, sources: Mapping[str, float]) -> I
                 yield replace(chunk, source=number, weight=weight)
 
 
+def find_files(folder: Path, sources: Mapping[str, float]) -> tuple[dict[Path, str], Counter[str]]:
+    """Return the files to read, sorted by path, with the pattern of each, and how many are left out, by reason."""
+    owners: dict[Path, str] = {}
+    left_out: Counter[str] = Counter()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        pattern = next((pattern for pattern in sources if fnmatchcase(name, pattern)), None)
+        if path.is_symlink() and path.is_dir():
+            left_out["linked folders"] += 1
+        elif not path.is_file() or name in OWN_NAMES:
+            continue
+        elif any(part.startswith(".") for part in Path(name).parts):
+            left_out["hidden"] += 1
+        elif pattern is None:
+            left_out["that match no pattern"] += 1
+        elif text_suffix(path) in TEXT_SUFFIXES or NAMES_A_KIND.fullmatch(pattern):
+            owners[path] = pattern
+        else:
+            left_out[text_suffix(path) or "without an ending"] += 1
+    return owners, left_out
+
+
 def read_documents_of(path: Path, column: str) -> Iterator[DocumentChunk]:
     """Yield the documents of one file; empty ones are skipped."""
-    if text_suffix(path) == ".txt":
+    if text_suffix(path) not in TABLE_SUFFIXES:
         yield from _read_text_file(path)
         return
     rows = _read_parquet(path, column) if text_suffix(path) == ".parquet" else _read_json_lines(path, column)
     for number, value in enumerate(rows, 1):
         if not isinstance(value, str):
             raise TextError(f"{path}: row {number} has {value!r} in column '{column}', which is not a string")
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise TextError(
+                f"{path}: row {number} has half of a surrogate pair in column '{column}', such as \\ud83d without the "
+                "other half, which is not text; correct or remove the row"
+            )
         if value:
-            yield DocumentChunk(value, begins_document=True)
+            yield DocumentChunk(value, begins_document=True, name=f"{path}, row {number}")
 
 
 def text_suffix(path: Path) -> str:
@@ -91,30 +136,63 @@ def text_suffix(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
+def without_bom(chunks: Iterator[str]) -> Iterator[str]:
+    """Yield a text in chunks without a byte-order mark at its beginning, which would end up between two documents."""
+    yield next(chunks).removeprefix(BOM)
+    yield from chunks
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading, decompressed according to its suffix."""
+    compression = infer_compression(str(path))
+    with path.open("rb") as file:
+        if compression in (None, "zip"):  # a zip archive is not one compressed file
+            yield file
+            return
+        with compr[compression](file, mode="rb") as decompressed:
+            yield decompressed
+
+
 def _read_text_file(path: Path) -> Iterator[DocumentChunk]:
     begins_document = True
     try:
-        with fsspec.open(str(path), "rb", compression="infer") as file:
-            for text in decode_file(file, path):
-                yield DocumentChunk(text, begins_document)
+        with _open(path) as file:
+            for text in without_bom(decode_file(file, path)):
+                yield DocumentChunk(text, begins_document, name=str(path))
                 begins_document = False
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise TextError(
             f"{path} cannot be read ({error}); check that it is complete and has the right suffix"
         ) from None
 
 
 def _read_json_lines(path: Path, column: str) -> Iterator[Any]:
-    import pandas as pd  # takes two seconds to import, which a plain text does not need
-
+    number = 0
     try:
-        with pd.read_json(path, lines=True, chunksize=ROWS_PER_BATCH, compression="infer", dtype=False) as frames:
-            for frame in frames:
-                yield from _column_of(frame, column, path)
-    except (ValueError, OSError, EOFError) as error:
+        with _open(path) as file:
+            for number, line in enumerate(_lines(without_bom(decode_file(file, path))), 1):
+                if not line.strip():
+                    continue
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"line {number} is not an object")
+                _check_column(column, list(row), path)
+                yield row[column]
+    except (OSError, EOFError, ValueError, RecursionError, lzma.LZMAError, zlib.error) as error:
+        where = f"line {number}: " if isinstance(error, json.JSONDecodeError) else ""
         raise TextError(
-            f"{path} is not JSON Lines ({error}); each line must be an object with the key '{column}'"
+            f"{path} is not JSON Lines ({where}{error}); each line must be an object with the key '{column}'"
         ) from None
+
+
+def _lines(chunks: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a text that is given in chunks."""
+    rest = ""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split("\n")
+        yield from lines
+    yield rest
 
 
 def _read_parquet(path: Path, column: str) -> Iterator[Any]:
@@ -129,12 +207,6 @@ def _read_parquet(path: Path, column: str) -> Iterator[Any]:
             yield from batch.column(0).to_pylist()
     except (ArrowException, OSError) as error:
         raise TextError(f"{path} cannot be read as Parquet ({error})") from None
-
-
-def _column_of(frame: Any, column: str, path: Path) -> Iterable[Any]:  # noqa: ANN401 - a pandas DataFrame
-    _check_column(column, list(frame.columns), path)
-    values: Iterable[Any] = frame[column].tolist()
-    return values
 
 
 def _check_column(column: str, columns: list[str], path: Path) -> None:

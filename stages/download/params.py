@@ -2,9 +2,11 @@
 
 import re
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from stages.core.display import hide_secrets
 from stages.core.params import Section
 
 
@@ -12,6 +14,7 @@ class DownloadParams(Section):
     """Which corpus to use, and what to do if it cannot be fetched."""
 
     corpus: Literal["tinyshakespeare", "python-docs", "own", "url"] = "tinyshakespeare"
+    name: str | None = Field(default=None, pattern=r"^[^\x00-\x1f\x7f]{1,100}$")
     url: str | None = None
     sha256: str | None = None
     licence: str = "unknown"
@@ -27,6 +30,11 @@ class DownloadParams(Section):
         if not self.url or not self.url.startswith("https://"):
             raise ValueError(
                 f"url is {self.url!r}, but corpus is 'url': set it to an address that begins with https://"
+            )
+        if urlsplit(self.url).username or urlsplit(self.url).password:
+            raise ValueError(
+                f"url is {hide_secrets(self.url)} with a user name or password, which would be recorded with the "
+                "results: put them into ~/.netrc instead"
             )
         if not self.sha256 or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError(

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from stages.core.documents import DocumentTable, write_documents
 from stages.core.errors import TextError
@@ -11,35 +12,85 @@ from stages.core.files import atomic_write
 from stages.download.own_files import DocumentChunk
 
 SEPARATOR = "\n\n"
+MIN_COPY = 200  # characters; shorter documents, such as answers in a chat, may well occur twice
 
 
 @dataclass(frozen=True)
 class CorpusFile:
-    """The digest, size and document table of a corpus on disk."""
+    """The digest, size and document table of a corpus on disk.
+
+    Attributes:
+        copies: documents that were left out, each with the earlier document that it equals.
+    """
 
     sha256: str
     bytes: int
     characters: int
     documents: DocumentTable
+    copies: list[tuple[str, str]]
+
+
+class CorpusWriter:
+    """Write documents to an open file, separated by blank lines; one that equals an earlier one is left out."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+        self.size = self.characters = 0
+        self.documents: list[tuple[int, int, float]] = []
+        self.copies: list[tuple[str, str]] = []
+        self._name_of: dict[bytes, str] = {}  # the first document with each digest
+        self._begin("")
+
+    def write(self, chunk: DocumentChunk) -> None:
+        """Append a part of a document."""
+        if chunk.begins_document:
+            self.end_document()
+            self._begin(chunk.name)
+            if self.documents:
+                self._append(SEPARATOR)
+            self.documents.append((self.characters, chunk.source, chunk.weight))
+        self._append(chunk.text)
+        self._document.update(chunk.text.encode())
+        self._length += len(chunk.text)
+
+    def end_document(self) -> None:
+        """Remove the last document if it equals an earlier one."""
+        if self._length < MIN_COPY:
+            return
+        first = self._name_of.setdefault(self._document.digest(), self._name)
+        if first == self._name:
+            return
+        self.copies.append((self._name, first))
+        self.digest, self.size, self.characters = self._before
+        self.documents.pop()
+        self.file.seek(self.size)
+        self.file.truncate()
+
+    def _begin(self, name: str) -> None:
+        self._name, self._length, self._document = name, 0, hashlib.sha256()
+        self._before = self.digest.copy(), self.size, self.characters
+
+    def _append(self, text: str) -> None:
+        content = text.encode()
+        self.file.write(content)
+        self.digest.update(content)
+        self.size, self.characters = self.size + len(content), self.characters + len(text)
 
 
 def write_corpus(chunks: Iterable[DocumentChunk], path: Path) -> CorpusFile:
     """Write documents to `path`, separated by blank lines, and their table to documents.npy beside it.
 
+    Of equal documents, the first is kept: otherwise one could be training text and the other validation text.
+
     Raises:
         TextError: if there is no text.
     """
-    digest, size, characters = hashlib.sha256(), 0, 0
-    documents: list[tuple[int, int, float]] = []
     with atomic_write(path) as temporary, temporary.open("wb") as file:
+        writer = CorpusWriter(file)
         for chunk in chunks:
-            text = SEPARATOR + chunk.text if chunk.begins_document and documents else chunk.text
-            if chunk.begins_document:
-                documents.append((characters + len(text) - len(chunk.text), chunk.source, chunk.weight))
-            content = text.encode()
-            file.write(content)
-            digest.update(content)
-            size, characters = size + len(content), characters + len(text)
-        if not characters:
+            writer.write(chunk)
+        writer.end_document()
+        if not writer.characters:
             raise TextError(f"the corpus {path} would be empty; add text to it")
-    return CorpusFile(digest.hexdigest(), size, characters, write_documents(path, documents))
+    documents = write_documents(path, writer.documents)
+    return CorpusFile(writer.digest.hexdigest(), writer.size, writer.characters, documents, writer.copies)

@@ -22,7 +22,7 @@ from stages.generation.sampling import SamplingParams
 from stages.generation.streaming import generate_tokens
 from stages.losses.losses import Calibration, LossReport, evaluate_loss
 from stages.losses.windows import Windows, blockwise_windows, sliding_windows, subsample
-from stages.metrics.memorization import TrainingText, verbatim_overlap
+from stages.metrics.memorization import LARGELY_COPIED, TrainingText, verbatim_overlap
 from stages.metrics.ngram_baselines import bigram_loss, uniform_loss, unigram_loss
 from stages.metrics.prediction_file import write_predictions
 from stages.models.base import LanguageModel, build_model, count_parameters
@@ -107,6 +107,12 @@ def command(
             "the model is worse than counting n-grams, whose loss is %.4f (kneser_ney_val_loss)%s",
             metrics["kneser_ney_val_loss"],
             "; the text may be too small for it" if trained.model.params.kind == "gpt" else "",
+        )
+    if metrics["val_copied_share"] > LARGELY_COPIED:
+        log.warning(
+            "%.0f %% of the validation text occurs in the training text (val_copied_share): the losses do not show how "
+            "well the model predicts new text. Remove what is in the text twice",
+            100 * metrics["val_copied_share"],
         )
     log.info("next: folio sample, folio report, folio compare HEAD workspace")
 

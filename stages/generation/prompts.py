@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import click
 
-from stages.core.errors import TextError
+from stages.core.errors import ParameterError, TextError
 from stages.tokenizers.base import Tokenizer
 from stages.tokenizers.char import CharTokenizer
 
@@ -32,7 +32,10 @@ def replace_unknown(text: str, tokenizer: Tokenizer, policy: UnknownPolicy) -> s
 
     Raises:
         TextError: if there are unknown characters and the policy is `error`, or if no text is left.
+        ParameterError: if there is no such policy.
     """
+    if policy not in get_args(UnknownPolicy):
+        raise ParameterError(f"unknown is {policy!r}: it must be one of {', '.join(get_args(UnknownPolicy))}")
     if not isinstance(tokenizer, CharTokenizer) or (tokenizer.has_unknown and policy == "error"):
         return _check_not_empty(text)  # the tokenizer can encode any character
     unknown = sorted(set(text) - set(tokenizer.characters))

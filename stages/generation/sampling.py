@@ -1,9 +1,12 @@
 """Sample the next token from the logits of a model."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from stages.core.errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,21 @@ class SamplingParams:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ParameterError: if one is outside its range.
+        """
+        for name, is_valid, allowed in (
+            ("temperature", 0.0 <= self.temperature < math.inf, "0 or more"),
+            ("top_k", isinstance(self.top_k, int) and self.top_k >= 0, "a whole number, 0 or more"),
+            ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
+            ("min_p", 0.0 <= self.min_p <= 1.0, "from 0 to 1"),
+        ):
+            if not is_valid:
+                raise ParameterError(f"{name} is {getattr(self, name)!r}: it must be {allowed}")
 
     def distribution(self, logits: Tensor) -> Tensor:
         """Return the probabilities to sample from: (…, V) logits -> (…, V) float64."""

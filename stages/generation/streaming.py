@@ -26,21 +26,24 @@ def stream_tokens(
         seeds: one per row, so that a sample does not depend on the other rows.
 
     Yields:
-        the new ids, (B, 1), and their log-probabilities under the model, before temperature and filters, (B, 1).
+        the new ids, (B, 1), and their log-probabilities under the model, before temperature and filters, (B, 1), both
+        on the CPU.
     """
     uniforms = draw_uniforms(seeds, max_new_tokens)
     decoder, ids = make_decoder(model), prompt
     for index in range(max_new_tokens):
-        logits = decoder.step(ids).float()
-        # On the CPU, because it is faster for so little work, and because CUDA's cumulative sums are not deterministic.
-        ids = sampling.sample_from(logits.cpu(), uniforms[:, index]).to(prompt.device)
-        yield ids, logits.log_softmax(-1).gather(-1, ids)
+        # Sampled on the CPU: it is faster for so little work, the device is waited for only once a token, and CUDA's
+        # cumulative sums are not deterministic.
+        logits = decoder.step(ids).float().cpu()
+        sampled = sampling.sample_from(logits, uniforms[:, index])
+        yield sampled, logits.log_softmax(-1).gather(-1, sampled)
+        ids = sampled.to(prompt.device, non_blocking=True)
 
 
 def generate_tokens(
     model: LanguageModel, prompt: Tensor, max_new_tokens: int, sampling: SamplingParams, seeds: list[int]
 ) -> Tensor:
-    """Return all ids that `stream_tokens` yields, (B, max_new_tokens)."""
+    """Return all ids that `stream_tokens` yields, (B, max_new_tokens), on the CPU."""
     return torch.cat([ids for ids, _ in stream_tokens(model, prompt, max_new_tokens, sampling, seeds)], dim=1)
 
 

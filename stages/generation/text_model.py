@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core.errors import TextError
+from stages.core.errors import ParameterError, TextError
 from stages.generation.prompts import UnknownPolicy, replace_unknown
 from stages.generation.sampling import SamplingParams
 from stages.generation.streaming import stream_tokens
@@ -58,7 +58,7 @@ class TextModel:
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         seed: int = 1337,
         unknown: UnknownPolicy = "error",
     ) -> str:
@@ -68,7 +68,13 @@ class TextModel:
 
         Raises:
             TextError: if the prompt has characters outside the vocabulary and `unknown` is `error`.
+            ParameterError: if another value is not allowed.
         """
+        if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+            raise ParameterError(f"max_new_tokens is {max_new_tokens!r}: it must be a whole number, 0 or more")
+        stop = (stop,) if isinstance(stop, str) else stop
+        if not all(isinstance(text, str) and text for text in stop):
+            raise ParameterError(f"stop is {list(stop)!r}: it must contain texts of at least one character")
         sampling = SamplingParams(temperature, top_k, top_p, min_p)
         prompt = replace_unknown(prompt, self.tokenizer, unknown)
         return self.generate_samples(prompt, max_new_tokens, sampling, [seed], stop)[0].text

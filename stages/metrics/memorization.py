@@ -16,6 +16,7 @@ from stages.tokenizers.base import CodePoints, TokenIds, Tokenizer, text_code_po
 
 WINDOW = 20
 CHUNK_TOKENS = 1 << 22
+LARGELY_COPIED = 0.8  # share of the validation text; more of it in the training text is worth a warning
 MAX_TOKENS_PER_CHARACTER = 4  # bytes of UTF-8
 HASH_BASE = np.uint64(0x9E3779B97F4A7C15)
 

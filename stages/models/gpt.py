@@ -79,8 +79,9 @@ class GPT(LanguageModel):
         start = kv_cache.append(ids) if kv_cache is not None else 0
         x = self.embedding(ids)
         if self.has_prior:
-            predictions: tuple[Tensor, Tensor] = self._predict_by_experts(ids, text_positions, kv_cache)
-            log_probs, recent = predictions
+            # On the CPU, the experts look up tables in pieces of variable size, which cannot be compiled.
+            predict = self._predict_uncompiled if ids.device.type == "cpu" else self._predict_by_experts
+            log_probs, recent = predict(ids, text_positions, kv_cache)
             x = x + linear((log_probs.flatten(2) + PRIOR_SHIFT) * PRIOR_SCALE, self.prior_features)
             x = x + linear(recent, self.recent_features)
         h = self._apply_blocks(norm(x), start, kv_cache)
@@ -115,7 +116,12 @@ class GPT(LanguageModel):
             x = block(x, cos, sin, kv_cache)
         return norm(x)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # table look-ups of variable size
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _predict_uncompiled(
+        self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None
+    ) -> tuple[Tensor, Tensor]:
+        return self._predict_by_experts(ids, text_positions, kv_cache)
+
     def _predict_by_experts(
         self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None
     ) -> tuple[Tensor, Tensor]:

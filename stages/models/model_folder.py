@@ -1,22 +1,23 @@
 """A trained model as a self-contained folder: weights, configuration, tokenizer, and a manifest of their digests."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from stages.core.errors import ModelError, ParameterError
-from stages.core.files import sha256, write_bytes, write_json
+from stages.core.errors import ModelError, ParameterError, WorkError
+from stages.core.files import json_bytes, write_bytes, write_json
 from stages.core.params import check_section
 from stages.models.base import LanguageModel, build_model
 from stages.models.params import ModelParams
 from stages.tokenizers.base import Tokenizer
-from stages.tokenizers.registry import load_tokenizer
+from stages.tokenizers.registry import parse_tokenizer
 
 FORMAT = 4
 WEIGHTS, CONFIG, TOKENIZER, MANIFEST = "model.safetensors", "config.json", "tokenizer.json", "manifest.json"
@@ -39,13 +40,22 @@ class TrainedModel:
 
 
 def save_model(folder: Path, model: LanguageModel, tokenizer: Tokenizer, training: dict[str, Any]) -> None:
-    """Write a model folder; the manifest is written last, so a folder with a manifest is complete."""
+    """Write a model folder; the manifest is written last, so a folder with a manifest is complete.
+
+    Its digests are those of what was to be written, so that files of two models never make one.
+
+    Raises:
+        WorkError: if a weight is infinite or NaN.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_bytes(folder / WEIGHTS, serialize(weights))
+    if name := first_nonfinite(weights):
+        raise WorkError(f"the weight {name} is infinite or NaN; no model was saved. Try a smaller train.lr")
     config = {"format": FORMAT, "model": model.params.model_dump(), "training": training}
-    write_json(folder / CONFIG, config)
-    tokenizer.save(folder / TOKENIZER)
-    digests = {name: sha256(folder / name) for name in (CONFIG, TOKENIZER, WEIGHTS)}
+    # The largest file first, so that a full disk leaves nothing.
+    contents = {WEIGHTS: serialize(weights), CONFIG: json_bytes(config), TOKENIZER: json_bytes(tokenizer.as_document())}
+    for name, content in contents.items():
+        write_bytes(folder / name, content)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     write_json(folder / MANIFEST, {"sha256": digests})
 
 
@@ -55,48 +65,55 @@ def load_model(folder: Path) -> TrainedModel:
     Raises:
         ModelError: if a file is missing, differs from its digest in the manifest, or does not match the others.
     """
-    check_manifest(folder)
-    tokenizer = load_tokenizer(folder / TOKENIZER)
+    contents = read_files(folder)
+    tokenizer = parse_tokenizer(contents[TOKENIZER], folder / TOKENIZER)
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads(contents[CONFIG])
         if config["format"] != FORMAT:
             raise ModelError(
                 f"{folder / CONFIG} has format {config['format']}, but this version of Folio reads format {FORMAT}; "
                 "train again"
             )
-        params = check_section(config["model"], ModelParams, f"{folder / CONFIG}: model")
+        params, training = check_section(config["model"], ModelParams, f"{folder / CONFIG}: model"), config["training"]
+        if not isinstance(training, dict):
+            raise TypeError("`training` is not an object")
         model = build_model(params, len(tokenizer))
-        model.load_state_dict(_load_weights(folder / WEIGHTS))
-    except (ValueError, KeyError, TypeError, RuntimeError, ParameterError) as error:
+        weights = load(contents[WEIGHTS])
+        if name := first_nonfinite(weights):
+            raise ValueError(f"the weight {name} is infinite or NaN")
+        model.load_state_dict(weights)
+    except (ValueError, KeyError, TypeError, RuntimeError, ParameterError, SafetensorError, RecursionError) as error:
+        reason = " ".join(str(error).split())
         raise ModelError(
-            f"{folder} is not a model that this version of Folio can read ({error}); train again"
+            f"{folder} is not a model that this version of Folio can read ({reason}); train again"
         ) from None
-    return TrainedModel(model.eval(), tokenizer, config["training"])
+    return TrainedModel(model.eval(), tokenizer, training)
 
 
-def check_manifest(folder: Path) -> None:
-    """Compare every file of a model folder with its digest.
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Return the files of a model folder, each of which has the digest that the manifest names.
 
     Raises:
         ModelError: if a file is missing or damaged; the message names the file.
     """
     manifest = folder / MANIFEST
     try:
-        digests: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
+        digests = dict(json.loads(manifest.read_text(encoding="utf-8"))["sha256"])
     except FileNotFoundError:
         raise ModelError(f"{folder} has no model ({MANIFEST} is missing); `dvc repro train` trains one") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ModelError(f"{manifest} is damaged; {HOW_TO_RESTORE}") from None
+    contents = {}
     for name in (WEIGHTS, CONFIG, TOKENIZER):
-        path = folder / name
-        if not path.exists():
-            raise ModelError(f"{path} is missing; {HOW_TO_RESTORE}")
-        if sha256(path) != digests.get(name):
-            raise ModelError(f"{path} is damaged: its sha256 differs from the manifest; {HOW_TO_RESTORE}")
+        try:
+            contents[name] = (folder / name).read_bytes()
+        except FileNotFoundError:
+            raise ModelError(f"{folder / name} is missing; {HOW_TO_RESTORE}") from None
+        if hashlib.sha256(contents[name]).hexdigest() != digests.get(name):
+            raise ModelError(f"{folder / name} is damaged: its sha256 differs from the manifest; {HOW_TO_RESTORE}")
+    return contents
 
 
-def _load_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ModelError(f"{path} is damaged ({error}); {HOW_TO_RESTORE}") from None
+def first_nonfinite(weights: dict[str, Tensor]) -> str | None:
+    """Return the name of the first tensor with an infinite or NaN value."""
+    return next((name for name, weight in weights.items() if not weight.isfinite().all()), None)

@@ -1,5 +1,7 @@
 """Render the report and the model card from the results of the other stages."""
 
+import base64
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from stages.core.display import escape_controls, hide_secrets
+from stages.metrics.memorization import LARGELY_COPIED
 from stages.metrics.prediction_file import Predictions
 from stages.report import difficulty, figures, highlighting
 from stages.report.sample_overlap import MarkedSamples
@@ -56,6 +60,11 @@ class ReportData:
     unit: str
     vocabulary: str
     has_unknown: bool
+
+    @property
+    def was_trained_on_validation_text(self) -> bool:
+        """Return whether the training text contains most of the validation text."""
+        return self.metrics["val_copied_share"] > LARGELY_COPIED
 
     @property
     def published_losses(self) -> dict[str, float]:
@@ -127,6 +136,7 @@ def render_report(
     by_token = difficulty.bits_by_token(predictions.token_ids, bits, tokenizer)
     by_context = difficulty.bits_by_context(predictions.token_ids, bits, tokenizer)
     titles = (f"Hardest {data.unit}s", f"Easiest {data.unit}s"), ("Hardest contexts", "Easiest contexts")
+    script = Path(__file__).with_name("templates").joinpath("report.js").read_text(encoding="utf-8")
     attention_text = "".join(tokenizer.display(token_id) for token_id in predictions.attention_ids.tolist())
     return load_template("report.html.j2").render(
         data=data,
@@ -140,6 +150,8 @@ def render_report(
         details=Markup(highlighting.token_details(predictions, tokenizer, highlighted_count)),
         levels=highlighting.LEVELS,
         attention_text=difficulty.visible(attention_text),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
@@ -149,15 +161,20 @@ def render_model_card(data: ReportData) -> str:
 
 
 def load_template(name: str) -> Template:
-    """Return a template of the report; HTML is escaped."""
+    """Return a template of the report; HTML in values is escaped, also in Markdown, which may contain HTML."""
     environment = Environment(
         loader=PackageLoader("stages.report", "templates"),
         autoescape=lambda template_name: bool(template_name and ".html" in template_name),
+        finalize=_escape_markdown if name.endswith(".md.j2") else None,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template(name)
+
+
+def _escape_markdown(value: object) -> object:
+    return escape_controls(hide_secrets(value)).replace("<", "&lt;") if isinstance(value, str) else value
 
 
 def read_tsv(path: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import torch
 from click.core import ParameterSource
 
 from stages.core.device import ComputeParams, prepare_device
+from stages.core.display import escape_controls
 from stages.core.files import write_text
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, model_option, output_file_option, params_option
@@ -82,9 +83,9 @@ def command(
     seeds = [params.seed + index for index in range(params.num_samples)]
     if output is None and not as_json and sys.stdout.isatty():
         for seed in seeds:
-            click.echo(prompt, nl=False)
+            click.echo(escape_controls(prompt), nl=False)
             for piece in text_model.stream(prompt, params.max_new_tokens, sampling, seed, params.stop):
-                click.echo(piece, nl=False)
+                click.echo(escape_controls(piece), nl=False)
             click.echo("\n" if seed != seeds[-1] else "")
         return
     samples = text_model.generate_samples(prompt, params.max_new_tokens, sampling, seeds, params.stop)

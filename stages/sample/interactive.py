@@ -1,9 +1,10 @@
 """An interactive loop that asks for prompts and generates text."""
 
-import readline  # noqa: F401 - gives `input` history and line editing
+from contextlib import suppress
 
 import click
 
+from stages.core.display import escape_controls, printable
 from stages.core.errors import TextError
 from stages.generation.prompts import UnknownPolicy, replace_unknown
 from stages.generation.sampling import SamplingParams
@@ -18,6 +19,8 @@ def run_interactive(
 
     Each sample uses the next seed. An empty line continues the text so far.
     """
+    with suppress(ImportError):  # some builds of Python lack it
+        import readline  # noqa: F401 - gives `input` history and line editing
     click.echo("Enter a prompt; an empty line continues the text. Ctrl-C ends a sample, Ctrl-D exits.", err=True)
     text, seed = params.prompt, params.seed
     while True:
@@ -31,12 +34,12 @@ def run_interactive(
             return
         try:
             text = replace_unknown(prompt, text_model.tokenizer, unknown) if prompt else text
-            click.echo(text, nl=False)
+            click.echo(escape_controls(text), nl=False)
             for piece in text_model.stream(text, params.max_new_tokens, sampling, seed, params.stop):
                 text += piece
-                click.echo(piece, nl=False)
+                click.echo(escape_controls(piece), nl=False)
         except TextError as error:
-            click.echo(str(error), err=True)
+            click.echo(printable(str(error)), err=True)
         except KeyboardInterrupt:
             pass
         click.echo()

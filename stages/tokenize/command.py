@@ -55,13 +55,15 @@ def command(params_path: Path, corpus_path: Path, tokens_folder: Path) -> None:
             tokenizer = BpeTokenizer.from_chunks(subsample(training_text, training_length), params.vocab_size)
         train_counts = write_tokens(tokens_folder / TRAIN, encode_spans(chunks(), train, tokenizer), tokenizer)
         val_counts = write_tokens(tokens_folder / VAL, encode_spans(chunks(), val, tokenizer), tokenizer)
+    share = sum(span.end - span.start for span in val) / length
     starts = [0, *accumulate(train_counts)]
     sources = [TokenSource(start, span.weight) for start, span in zip(starts, train, strict=False)]
     write_metadata(tokens_folder, tokenizer, sources)
     tokenizer.save(tokens_folder / "tokenizer.json")
     log.info(
-        "%s: %d training and %d validation tokens, vocabulary of %d %ss",
-        *(tokens_folder, sum(train_counts), sum(val_counts), len(tokenizer), tokenizer.unit),
+        "%s: %d training and %d validation tokens (%.1f %% of the text), vocabulary of %d %ss",
+        *(tokens_folder, sum(train_counts), sum(val_counts), 100 * share),
+        *(len(tokenizer), tokenizer.unit),
     )
     log.info("next: folio train")
 

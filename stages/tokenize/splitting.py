@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from stages.core.documents import DocumentTable
 from stages.core.errors import TextError
 
+MAX_DEVIATION = 1.5
+
 
 @dataclass(frozen=True)
 class Span:
@@ -51,7 +53,8 @@ def split_sources(
 def split_point(length: int, val_fraction: float, name: str, starts: NDArray[np.int64] | None = None) -> int:
     """Return the number of characters of the training part.
 
-    With several documents, the split is at the nearest beginning of a document, so that no document is in both parts.
+    With several documents, the split is at the nearest beginning of a document, so that no document is in both parts,
+    unless the share of validation text would then differ from `val_fraction` by more than a factor of MAX_DEVIATION.
 
     Args:
         length: characters in the text.
@@ -65,7 +68,10 @@ def split_point(length: int, val_fraction: float, name: str, starts: NDArray[np.
     cut = int((1 - val_fraction) * length)
     if starts is not None and len(starts) > 1:
         inner = starts[1:]
-        cut = int(inner[np.abs(inner - cut).argmin()])
+        boundary = int(inner[np.abs(inner - cut).argmin()])
+        share = (length - boundary) / length
+        if val_fraction / MAX_DEVIATION <= share <= val_fraction * MAX_DEVIATION:
+            cut = boundary
     if min(cut, length - cut) < 2:
         raise TextError(
             f"{name} is too short: with tokenize.val_fraction = {val_fraction}, {cut} of its {length} characters are "

@@ -87,7 +87,11 @@ class Tokenizer(ABC):
 
     def save(self, path: Path) -> None:
         """Write the tokenizer to a tokenizer.json."""
-        write_json(path, {"kind": self.kind} | self.to_dict())
+        write_json(path, self.as_document())
+
+    def as_document(self) -> dict[str, Any]:
+        """Return the content of tokenizer.json."""
+        return {"kind": self.kind} | self.to_dict()
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:

@@ -60,7 +60,10 @@ class BpeTokenizer(ByteTokenizer):
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Self:
         """See `Tokenizer`."""
-        return cls(document["merges"])
+        try:
+            return cls(document["merges"])
+        except Exception as error:  # the library raises nothing more special
+            raise ValueError(f"its merges cannot be used: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """See `Tokenizer`."""

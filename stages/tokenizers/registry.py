@@ -19,9 +19,19 @@ def load_tokenizer(path: Path) -> Tokenizer:
         ModelError: if the file is missing or not a tokenizer, or a library that it needs is not installed.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return TOKENIZERS[document["kind"]].from_dict(document)
+        return parse_tokenizer(path.read_bytes(), path)
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; `dvc repro tokenize` writes it") from None
-    except (ValueError, KeyError, TypeError) as error:
+
+
+def parse_tokenizer(content: bytes, path: Path) -> Tokenizer:
+    """Return the tokenizer that the content of a tokenizer.json describes; `path` is for error messages.
+
+    Raises:
+        ModelError: as `load_tokenizer`.
+    """
+    try:
+        document = json.loads(content)
+        return TOKENIZERS[document["kind"]].from_dict(document)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is not a tokenizer ({error}); write it again with `dvc repro -f tokenize`") from None

@@ -80,7 +80,7 @@ class BatchSampler:
         return sample_positions(*sizes, self.generator)
 
     def _batch(self, positions: Tensor) -> Batch:
-        positions = positions.to(self.tokens.device)
+        positions = positions.to(self.tokens.device, non_blocking=True)  # a GPU takes its work without waiting
         return Batch(self.tokens[positions].long(), self.tokens[positions + 1].long(), positions)
 
 

@@ -1,14 +1,18 @@
 """Training checkpoints: what is saved, when, and which runs may resume from it.
 
 Each training run has a folder in .scratch/, named by a fingerprint of everything that determines its bits. The folder
-contains `step-N.safetensors` and `latest.json`, which names that file and its sha256 and is replaced last, so the
-previous checkpoint remains until the new one is complete. The folder is outside DVC's outputs, which DVC deletes before
-a stage runs.
+contains one file, `checkpoint`: the sha256 of the rest, and the rest in safetensors. It is replaced as a whole, and all
+of it is checked before any of it is used. The folder is outside DVC's outputs, which DVC deletes before a stage runs.
+
+When training has finished, the folder is deleted; but under DVC only the next run does that, when it finds that DVC has
+recorded the model. Otherwise DVC was stopped in between and will run the stage again, which then takes seconds.
 """
 
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import signal
 import sys
@@ -21,21 +25,26 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from stages.core.errors import Interrupted, WorkError
-from stages.core.files import sha256, write_bytes, write_json
+from stages.core.files import sha256, write_bytes, write_json, write_text
 from stages.core.logs import log
 from stages.models.params import ModelParams
 from stages.tokenizers.token_files import META, TRAIN, VAL
 from stages.train.params import RuntimeParams, TrainParams
 from stages.train.trainer import CurvePoint, Trainer
 
-FORMAT = 4
+FORMAT = 5
 LOCK_SECONDS = 1.0
+DIGEST_BYTES = 32
+CHECKPOINT, FINISHED = "checkpoint", "finished"
 CODE_FOLDERS = ("stages.core.", "stages.tokenizers.", "stages.models.", "stages.losses.", "stages.train.")
+# Variables that select other instructions in the libraries that PyTorch computes with.
+KERNEL_VARIABLES = re.compile(r"(ONEDNN|DNNL|MKL|OPENBLAS|ATEN|TORCHINDUCTOR|CUBLAS|NVIDIA)_\w+")
 
 
 class TrainingCheckpoint:
@@ -57,29 +66,50 @@ class TrainingCheckpoint:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder against other processes, and delete it on success.
+        """Lock the folder against other processes; after success, delete it, or under DVC mark it as finished.
 
-        The lock is released when the process ends.
+        The lock is released when the process ends. Its file remains, because another process may be waiting for it.
 
         Raises:
             WorkError: if another process holds the lock; the message names it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        owner = self.folder / "owner"
-        lock = FileLock(self.folder / "lock")
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        owner = self.folder.with_suffix(".owner")
+        lock = FileLock(self.folder.with_suffix(".lock"))
         try:
             lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
             name = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
             raise WorkError(f"{name} is already training this model ({self.folder}); wait for it or stop it") from None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)  # the previous owner may have deleted it meanwhile
+            self._delete_recorded_runs()
+            self.folder.mkdir(parents=True, exist_ok=True)
             owner.write_text(f"process {os.getpid()}", encoding="utf-8")
             write_json(self.folder / "fingerprint.json", self.fingerprint)
             yield
-            shutil.rmtree(self.folder)
+            if not (self.folder / FINISHED).exists():
+                shutil.rmtree(self.folder)
         finally:
+            owner.unlink(missing_ok=True)
             lock.release()
+
+    def save_last_step(self, trainer: Trainer) -> None:
+        """Under DVC, save the state after the last step."""
+        if "DVC_STAGE" in os.environ:
+            self.save(trainer)
+
+    def mark_finished(self, model_folder: Path) -> None:
+        """Under DVC, keep the state until DVC has recorded the model."""
+        if "DVC_STAGE" in os.environ:
+            write_text(self.folder / FINISHED, dvc_digest(model_folder))
+
+    def _delete_recorded_runs(self) -> None:
+        """Delete the states of finished runs that DVC has recorded, and those of other runs than this one."""
+        lock_file = Path("dvc.lock")
+        recorded = lock_file.read_text(encoding="utf-8") if lock_file.exists() else ""
+        for path in self.folder.parent.glob(f"*/{FINISHED}"):
+            if path.parent != self.folder or path.read_text(encoding="utf-8") in recorded:
+                shutil.rmtree(path.parent, ignore_errors=True)
 
     def save_if_due(self, trainer: Trainer, stop_signal: signal.Signals | None) -> None:
         """Save a checkpoint if the interval has passed or a signal has arrived.
@@ -108,53 +138,47 @@ class TrainingCheckpoint:
         trainer.check_finite()
         if not trainer.group.is_first:
             return
-        path = self.folder / f"step-{trainer.step}.safetensors"
         state = {name: tensor.cpu().contiguous() for name, tensor in state_tensors(trainer).items()}
-        write_bytes(path, save(state))
-        latest = {
-            "file": path.name,
-            "sha256": sha256(path),
-            "tensors": sorted(state),
+        progress = {
             "step": trainer.step,
-            "curve": [asdict(point) for point in trainer.curve],
             "seconds": trainer.seconds,
+            "curve": [asdict(point) for point in trainer.curve],
         }
-        write_json(self.folder / "latest.json", latest)
-        for old in self.folder.glob("step-*.safetensors"):
-            if old != path:
-                old.unlink()
+        state["progress"] = torch.tensor(list(json.dumps(progress).encode()), dtype=torch.uint8)
+        content = save(state)
+        write_bytes(self.folder / CHECKPOINT, hashlib.sha256(content).digest() + content)
 
     def restore(self, trainer: Trainer) -> bool:
         """Restore a new trainer from the last checkpoint, and return whether there was one.
 
-        A damaged checkpoint is reported and ignored.
+        A damaged checkpoint is reported and ignored; the trainer is then unchanged.
         """
         try:
-            latest = json.loads((self.folder / "latest.json").read_text(encoding="utf-8"))
-            path = self.folder / latest["file"]
-            if not path.exists():
-                raise ValueError(f"{path.name} is missing")
-            if sha256(path) != latest["sha256"]:
-                raise ValueError(f"the sha256 of {path.name} differs from latest.json")
-            state = load_file(path)
-            if sorted(state) != latest["tensors"]:
-                raise ValueError(f"{path.name} and latest.json name different tensors")
-            step, seconds = int(latest["step"]), float(latest["seconds"])
-            curve = [CurvePoint(**point) for point in latest["curve"]]
-            restore_tensors(trainer, state)
+            whole = (self.folder / CHECKPOINT).read_bytes()
         except FileNotFoundError:
             self._log_other_checkpoints()
             return False
-        except (ValueError, KeyError, TypeError, SafetensorError) as error:
-            log.warning("the checkpoint in %s is damaged (%r); training starts from the beginning", self.folder, error)
+        try:
+            digest, content = whole[:DIGEST_BYTES], whole[DIGEST_BYTES:]
+            if hashlib.sha256(content).digest() != digest:
+                raise ValueError("its content differs from its sha256")
+            state = load(content)
+            progress: dict[str, Any] = json.loads(bytes(state.pop("progress").tolist()))
+            step, seconds = int(progress["step"]), float(progress["seconds"])
+            curve = TypeAdapter(list[CurvePoint]).validate_python(progress["curve"])
+            check_state(trainer, state, step, curve)
+        except (ValueError, KeyError, TypeError, SafetensorError, ValidationError) as error:
+            reason = " ".join(str(error).split())
+            log.warning("the checkpoint in %s is damaged (%s); training starts from the beginning", self.folder, reason)
             return False
+        restore_tensors(trainer, state)
         trainer.step, trainer.seconds, trainer.curve = step, seconds, curve
         return True
 
     def _log_other_checkpoints(self) -> None:
         """Log which parts of the fingerprint differ in the checkpoints of other runs."""
         for path in sorted(self.folder.parent.glob("*/fingerprint.json")):
-            if path.parent == self.folder or not (path.parent / "latest.json").exists():
+            if path.parent == self.folder or not (path.parent / CHECKPOINT).exists():
                 continue
             try:
                 other = json.loads(path.read_text(encoding="utf-8"))
@@ -176,7 +200,39 @@ def training_fingerprint(
     if params.init_from:
         fingerprint["init_from"] = sha256(Path(params.init_from) / "model.safetensors")
     fingerprint |= {f"tokens/{name}": sha256(tokens_folder / name) for name in (TRAIN, VAL, META)}
-    return fingerprint | environment | {"code": code_fingerprint()}
+    return fingerprint | environment | kernel_environment() | {"code": code_fingerprint()}
+
+
+def kernel_environment() -> dict[str, Any]:
+    """Return what selects the instructions that PyTorch computes with: the processor, libraries and variables."""
+    variables = {name: value for name, value in sorted(os.environ.items()) if KERNEL_VARIABLES.fullmatch(name)}
+    return {"processor": processor(), "libraries": short_digest(torch.__config__.show()), **variables}
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the model of the first processor and a digest of its instruction sets, or what the system calls it."""
+    try:
+        first = cpuinfo.read_text(encoding="utf-8").partition("\n\n")[0]
+    except OSError:
+        return platform.processor()
+    values = dict(re.findall(r"^(\w[\w ]*?)\s*: (.*)$", first, re.MULTILINE))
+    name = values.get("model name") or values.get("CPU part", "")  # the second one on ARM
+    return f"{name} ({short_digest(values.get('flags') or values.get('Features', ''))})"
+
+
+def short_digest(text: str) -> str:
+    """Return a few digits that differ for different texts."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def dvc_digest(folder: Path) -> str:
+    """Return the digest by which dvc.lock names the content of a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    entries = [
+        {"md5": hashlib.md5(path.read_bytes()).hexdigest(), "relpath": path.relative_to(folder).as_posix()}
+        for path in files
+    ]
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
 def code_fingerprint() -> str:
@@ -192,36 +248,61 @@ def code_fingerprint() -> str:
 def state_tensors(trainer: Trainer) -> dict[str, Tensor]:
     """Return every tensor that determines how training continues, by name."""
     state = {f"weight.{name}": weight.detach() for name, weight in trainer.model.named_parameters()}
-    averages = trainer.ema.parameters() if trainer.ema else ()
-    for kind, weights in (("ema", averages), ("best", trainer.best_weights)):
+    for kind, weights in (("ema", trainer.ema), ("best", trainer.best_weights)):
         state |= {f"{kind}.{index}": weight.detach() for index, weight in enumerate(weights)}
     for number, optimizer in enumerate(trainer.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{number}.{index}.{key}": value for key, value in values.items()}
     state["sampler"] = trainer.sampler.generator.get_state()
     state["torch"] = torch.get_rng_state()
-    if trainer.sampler.tokens.device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state()
+    device = trainer.sampler.tokens.device
+    if device.type != "cpu":
+        state["device"] = torch.get_device_module(device).get_rng_state()
     if trainer.losses:
         state["losses"] = torch.stack(trainer.losses)
     return state
 
 
-@torch.no_grad()
-def restore_tensors(trainer: Trainer, state: dict[str, Tensor]) -> None:
-    """Restore a trainer from what `state_tensors` returned.
+def check_state(trainer: Trainer, state: dict[str, Tensor], step: int, curve: list[CurvePoint]) -> None:
+    """Check that a state fits a new trainer, whole and in every part.
 
     Raises:
-        KeyError: if a tensor is missing; the trainer is then unchanged.
+        ValueError: if it does not; the message names the first part that does not fit.
     """
-    required = [f"weight.{name}" for name, _ in trainer.model.named_parameters()] + ["sampler", "torch"]
-    required += [f"ema.{index}" for index, _ in enumerate(trainer.ema.parameters() if trainer.ema else ())]
-    if missing := [name for name in required if name not in state]:
-        raise KeyError(f"no {missing[0]}")
+    last_point = curve[-1].step if curve else 0
+    expected = state_tensors(trainer)
+    weights = [weight.detach() for weight in trainer.model.parameters()]
+    if any(name.startswith("best.") for name in state):
+        expected |= {f"best.{index}": weight for index, weight in enumerate(weights)}
+    if step > last_point:
+        expected["losses"] = torch.zeros(step - last_point)
+    for number, optimizer in enumerate(trainer.optimizers):
+        parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
+        keys = {name.split(".")[3] for name in state if name.startswith(f"optimizer.{number}.")}
+        for index, weight in enumerate(parameters):
+            expected |= {
+                f"optimizer.{number}.{index}.{key}": torch.zeros(()) if key == "step" else weight for key in keys
+            }
+        if not keys:
+            raise ValueError(f"optimizer {number} has no state")
+    for name in sorted(expected.keys() | state.keys()):
+        found, wanted = (describe_tensor(tensors.get(name)) for tensors in (state, expected))
+        if found != wanted:
+            raise ValueError(f"{name} is {found} instead of {wanted}")
+
+
+def describe_tensor(tensor: Tensor | None) -> str:
+    """Return the type and shape of a tensor in words."""
+    return "missing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}".removeprefix("torch.")
+
+
+@torch.no_grad()
+def restore_tensors(trainer: Trainer, state: dict[str, Tensor]) -> None:
+    """Restore a new trainer from what `state_tensors` returned; `check_state` says whether it fits."""
     device = trainer.sampler.tokens.device
     for name, weight in trainer.model.named_parameters():
         weight.copy_(state[f"weight.{name}"])
-    for index, average in enumerate(trainer.ema.parameters() if trainer.ema else ()):
+    for index, average in enumerate(trainer.ema):
         average.copy_(state[f"ema.{index}"])
     trainer.best_weights = [
         state[f"best.{index}"].to(device) for index in range(len(state)) if f"best.{index}" in state
@@ -236,6 +317,6 @@ def restore_tensors(trainer: Trainer, state: dict[str, Tensor]) -> None:
         optimizer.load_state_dict({"state": optimizer_state, "param_groups": param_groups})
     trainer.sampler.generator.set_state(state["sampler"])
     torch.set_rng_state(state["torch"])
-    if "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])
+    if "device" in state:
+        torch.get_device_module(device).set_rng_state(state["device"])
     trainer.losses = [loss.to(device) for loss in state.get("losses", torch.empty(0))]

@@ -1,6 +1,7 @@
 """The train stage: train the model that params.yaml describes."""
 
 import logging
+import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -31,7 +32,7 @@ from stages.train.checkpoint import TrainingCheckpoint, training_fingerprint
 from stages.train.distributed import ProcessGroup, launch_processes
 from stages.train.params import RuntimeParams, TrainParams
 from stages.train.setup import check_window_size, prepare_training
-from stages.train.signals import catch_stop_signals
+from stages.train.signals import catch_stop_signals, end_with_parent
 from stages.train.tracking import TrackerFactory, Trackers, load_tracker, track
 from stages.train.trainer import COLUMNS, CurvePoint, Trainer
 
@@ -54,10 +55,12 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
 
     Example: folio train --tokens data/tokens --model models --curve reports/train.tsv
     """
+    start_log("train")
     group = ProcessGroup.from_environment()
     if not group.is_first:
         log.setLevel(logging.WARNING)
-    start_log("train")
+    if group.count > 1 or "DVC_STAGE" in os.environ:
+        end_with_parent()
     job = read_job(params_path, tokens_folder, group)
     if dry_run:
         return
@@ -113,6 +116,7 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
                     write_tsv(curve_path, *trainer.curve_table())
                     training |= {"steps": trainer.step, "tokens_seen": trainer.tokens_seen}
                     save_model(model_folder, model, job.tokenizer, training)
+                    checkpoint.mark_finished(model_folder)
     log.info("wrote the model to %s and the learning curve to %s", model_folder, curve_path)
     log.info("next: folio evaluate, folio sample")
 
@@ -204,7 +208,7 @@ def run_training(trainer: Trainer, checkpoint: TrainingCheckpoint, tokenizer: To
             log.info("resumed at step %d", trainer.step)
         for point in trainer.curve:  # those from before the restart
             log_point(point)
-        trainer.train(after_step, log_point)
+        trainer.train(after_step, log_point, before_end=lambda: checkpoint.save_last_step(trainer))
 
 
 def load_initial_model(folder: Path, tokenizer: Tokenizer) -> LanguageModel:

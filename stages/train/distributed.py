@@ -21,8 +21,9 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.core.errors import Interrupted, ParameterError, WorkError
+from stages.core.logs import log
 from stages.train.params import TrainParams
-from stages.train.signals import catch_stop_signals
+from stages.train.signals import catch_stop_signals, end_with_parent
 
 MAX_RESTARTS = 3
 POLL_SECONDS = 0.2
@@ -37,8 +38,22 @@ class ProcessGroup:
 
     @classmethod
     def from_environment(cls) -> "ProcessGroup":
-        """Return the group that torchrun describes; without torchrun, this process is the only one."""
-        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+        """Return the group that torchrun or another launcher describes; otherwise this process is the only one.
+
+        Variables that do not describe a group completely are ignored with a warning: some systems set RANK for purposes
+        of their own.
+        """
+        values = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
+        rank, count = values["RANK"], values["WORLD_SIZE"]
+        if not rank and not count:
+            return cls()
+        if rank.isdecimal() and count.isdecimal() and int(rank) < int(count):
+            group = cls(int(rank), int(count))
+            if group.count == 1 or (values["MASTER_ADDR"] and values["MASTER_PORT"].isdecimal()):
+                return group
+        shown = ", ".join(f"{name}={value}" for name, value in values.items())
+        log.warning("training in one process: the variables of a launcher are not complete (%s)", shown)
+        return cls()
 
     @property
     def is_first(self) -> bool:
@@ -135,7 +150,10 @@ def launch_processes(count: int, module: str, arguments: list[str]) -> None:
         *("--local-addr", "127.0.0.1", "-m", module, *arguments),
     ]
     environment = {"GLOO_SOCKET_IFNAME": "lo"} | os.environ
-    with catch_stop_signals() as stop, subprocess.Popen(command, env=environment) as torchrun:
+    with (
+        catch_stop_signals() as stop,
+        subprocess.Popen(command, env=environment, preexec_fn=end_with_parent) as torchrun,
+    ):
         passed_on = False
         while True:
             try:

@@ -1,11 +1,25 @@
-"""Handle SIGTERM and SIGINT by stopping after the current step; a second signal ends the process at once."""
+"""Stop after the current step when a signal asks for it; a second signal ends the process at once.
 
+Besides SIGTERM and SIGINT: SIGHUP (the terminal was closed), SIGUSR1 (Slurm's warning, with `--signal=USR1@60`) and
+SIGXCPU (the limit of CPU time).
+"""
+
+import ctypes
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGXCPU")  # Windows has only the first two
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+
+
+def end_with_parent() -> None:
+    """Ask Linux to send this process SIGTERM when its parent process ends, so that it does not train on unnoticed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 class StopRequest:
@@ -25,16 +39,20 @@ def catch_stop_signals(ignore_repeats: bool = False) -> Iterator[StopRequest]:
     """
     request = StopRequest()
     previous = {number: signal.getsignal(number) for number in SIGNALS}
+    # nohup ignores SIGHUP. A shell ignores SIGINT for background jobs, and the container's entrypoint lets DVC ignore
+    # SIGTERM, but whoever sends these two means the trainer.
+    always = (signal.SIGTERM, signal.SIGINT)
+    caught = [number for number in SIGNALS if number in always or previous[number] != signal.SIG_IGN]
 
     def handle(number: int, _frame: FrameType | None) -> None:
         request.signal = signal.Signals(number)
-        for other in () if ignore_repeats else SIGNALS:
+        for other in () if ignore_repeats else caught:
             signal.signal(other, signal.SIG_DFL)
 
-    for number in SIGNALS:
+    for number in caught:
         signal.signal(number, handle)
     try:
         yield request
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number in caught:
+            signal.signal(number, previous[number])

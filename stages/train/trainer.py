@@ -1,16 +1,15 @@
 """The training loop."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from stages.core.errors import WorkError
 from stages.core.logs import log, progress_bar
@@ -50,6 +49,7 @@ class CurvePoint:
         return self.val_loss if self.held_out_loss is None else self.held_out_loss
 
 
+DIVERGED = 2.0  # times the loss of a uniform distribution: more, in training, than any initial weights give
 COLUMNS = tuple(field.name for field in fields(CurvePoint) if field.name != "held_out_loss")
 
 
@@ -89,7 +89,7 @@ class Trainer:
         self.params, self.runtime = params, runtime
         self.forward_model = forward_model or model
         self.group = group or ProcessGroup()
-        self.ema = self._make_ema() if params.ema_decay else None
+        self.ema = [weight.detach().clone() for weight in model.parameters()] if params.ema_decay else []
         self.best_weights: list[Tensor] = []  # of the point with the lowest selection_loss, if train.keep is `best`
         self.step = 0
         self.seconds = 0.0  # time of all steps, also before a restart; only measured with train.max_seconds
@@ -123,12 +123,17 @@ class Trainer:
         self,
         after_step: Callable[[], None] = _do_nothing,
         after_point: Callable[[CurvePoint], None] = _do_nothing,
+        before_end: Callable[[], None] = _do_nothing,
     ) -> None:
         """Take all remaining steps; at the end the model has the averaged or the best weights, if requested.
 
         Args:
             after_step: called after every step but the last, when a checkpoint can be saved.
             after_point: called with every new point of the curve.
+            before_end: called after the last step, before the model gets the averaged or the best weights.
+
+        Raises:
+            WorkError: if the loss becomes infinite or NaN, or ends far above that of a uniform distribution.
         """
         self.model.train()
         first_tokens, start = self.tokens_seen, time.monotonic()
@@ -137,8 +142,7 @@ class Trainer:
             while not self.is_done:
                 lr = self.take_step()
                 if self.step % self.runtime.log_every == 0:
-                    self.check_finite()
-                    note = f"loss {float(self.losses[-1]):.3f}"
+                    note = f"loss {self.check_finite():.3f}"
                     speed = (self.tokens_seen - first_tokens) / (time.monotonic() - start)
                     progress.update(task, note=f"{note}, {speed:,.0f} tokens/s")
                     log.info("step %d of %d, %s", self.step, self.params.max_steps, note)
@@ -149,6 +153,8 @@ class Trainer:
                 progress.update(task, completed=self.progress)
                 if not self.is_done:
                     after_step()
+        self.check_converged()
+        before_end()
         self._finish()
         self.model.eval()
 
@@ -172,26 +178,28 @@ class Trainer:
             optimizer.step()
         self.step += 1
         self.losses.append(loss)
-        if self.params.max_seconds and loss.device.type == "cuda":
-            torch.cuda.synchronize()
+        if self.params.max_seconds and loss.device.type != "cpu":
+            torch.get_device_module(loss.device).synchronize()
         if self.params.max_seconds:  # averaged, so that all processes stop at the same step
             self.seconds = self.group.mean_number(self.seconds + time.monotonic() - start)
-        if self.ema:
-            self.ema.update_parameters(nn.ParameterList(self.model.parameters()))
+        self._update_ema()
         return lr
 
-    def check_finite(self) -> None:
-        """Wait for the device, and check that every loss and gradient so far is finite.
+    def check_finite(self) -> float:
+        """Wait for the device, check that every loss and gradient so far is finite, and return the last loss, or NaN.
 
         Raises:
             WorkError: if one is infinite or NaN.
         """
-        step = int(self.first_nonfinite_step)
+        first_nonfinite_step = self.first_nonfinite_step.float()
+        loss = self.losses[-1] if self.losses else torch.full_like(first_nonfinite_step, torch.nan)
+        step, last_loss = map(float, torch.stack((first_nonfinite_step, loss)).cpu())  # together, to wait only once
         if step:
             raise WorkError(
-                f"at step {step} the loss or its gradient is infinite or NaN; no checkpoint was saved after it. "
-                "Try a smaller train.lr, or train.grad_clip: 1.0"
+                f"at step {step:.0f} the loss or its gradient is infinite or NaN; no checkpoint was saved after it. "
+                "Try a smaller train.lr, train.lr_embedding or train.lr_head, or train.grad_clip: 1.0"
             )
+        return last_loss
 
     def add_point(self, lr: float) -> None:
         """Evaluate the model, with its averaged weights if there are any, and add a point to the curve."""
@@ -205,6 +213,23 @@ class Trainer:
             if self.params.keep == "best" and point.selection_loss < lowest:
                 self.best_weights = [weight.detach().clone() for weight in self.model.parameters()]
         self.curve.append(point)
+
+    def check_converged(self) -> None:
+        """Check that the last weights, if they are the result, are better than knowing nothing.
+
+        Raises:
+            WorkError: if training has diverged.
+        """
+        point = self.curve[-1]
+        if self.params.keep == "best":
+            return
+        limit = DIVERGED * max(1.0, math.log(self.model.vocab_size))
+        if not (point.train_loss < limit and math.isfinite(point.val_loss)):
+            raise WorkError(
+                f"training has diverged: at the last step, {self.step}, the training loss is {point.train_loss:.4g} "
+                f"and the validation loss {point.val_loss:.4g}. Try a smaller train.lr, train.lr_embedding or "
+                "train.lr_head, or train.grad_clip: 1.0"
+            )
 
     def curve_table(self) -> tuple[tuple[str, ...], list[tuple[int | float, ...]]]:
         """Return the columns and the rows of the curve; `held_out_loss` is one of them if a part is held out."""
@@ -238,18 +263,13 @@ class Trainer:
         if value.device.type == "cpu":
             self.check_finite()
 
-    def _make_ema(self) -> AveragedModel:
-        """Return an exponential moving average of the trainable weights."""
-
-        def update(averages: Any, weights: Any, _count: object) -> None:  # noqa: ANN401 - sequences of tensors
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        """Move the exponential moving average of the weights, if there is one, towards the weights."""
+        if self.ema:
             # The decay increases from step to step, so that the random initialization soon has no weight.
             rate = max(1 - self.params.ema_decay, 1 / (1 + self.step / 10))
-            torch._foreach_lerp_(averages, weights, rate)
-
-        # A list of the weights, because a copy of the whole model would contain its n-gram counts.
-        ema = AveragedModel(nn.ParameterList(self.model.parameters()), multi_avg_fn=update)
-        ema.n_averaged.fill_(1)  # the initial weights
-        return ema
+            torch._foreach_lerp_(self.ema, list(self.model.parameters()), rate)
 
     @contextmanager
     def _ema_weights(self) -> Iterator[None]:
@@ -262,9 +282,9 @@ class Trainer:
     @torch.no_grad()
     def _swap_ema_weights(self) -> None:
         """Exchange the weights and their average, if there is one."""
-        if self.ema is None:
+        if not self.ema:
             return
-        for weight, average in zip(self.model.parameters(), self.ema.parameters(), strict=True):
+        for weight, average in zip(self.model.parameters(), self.ema, strict=True):
             copy = weight.clone()
             weight.copy_(average)
             average.copy_(copy)

@@ -1,8 +1,19 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
-from stages.core.device import ComputeParams, prepare_device, select_dtype, tokens_to_device, why_no_cuda
+from stages.core.device import (
+    ComputeParams,
+    available_cores,
+    prepare_device,
+    select_dtype,
+    tokens_to_device,
+    why_no_cuda,
+)
 from stages.core.errors import ParameterError
 
 AUTO = ComputeParams(threads=1)
@@ -24,6 +35,58 @@ def test_an_unusable_gpu_of_a_container_gives_a_warning(value: str, warns: bool,
     monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", value)
     assert prepare_device(AUTO).type in ("cpu", "mps")
     assert ("using the CPU" in caplog.text) is warns
+
+
+@without_cuda
+def test_what_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("sys.platform", "linux")
+    assert "no NVIDIA GPU" in why_no_cuda(tmp_path)
+    (tmp_path / "nvidiactl").touch()
+    assert "no NVIDIA GPU" in why_no_cuda(tmp_path)
+    (tmp_path / "nvidia0").touch()
+    assert "libcuda.so.1 is missing" in why_no_cuda(tmp_path)
+    monkeypatch.setattr("ctypes.CDLL", lambda _: None)
+    assert "not compiled with CUDA" in why_no_cuda(tmp_path) or "NVIDIA driver" in why_no_cuda(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cores"),
+    [
+        ("0::/", {}, 64),
+        ("0::/", {"cpu.max": "max 100000"}, 64),
+        ("0::/", {"cpu.max": "100000 100000"}, 1),
+        ("0::/", {"cpu.max": "50000 100000"}, 1),
+        ("0::/", {"cpu.max": "350000 100000"}, 3),
+        ("0::/pod/job", {"pod/cpu.max": "200000 100000", "pod/job/cpu.max": "max 100000"}, 2),
+        ("0::/pod/job", {"pod/cpu.max": "200000 100000", "pod/job/cpu.max": "400000 100000"}, 2),
+        ("0::/pod", {"pod/cpu.max": "broken"}, 64),
+        ("4:cpu,cpuacct:/pod", {"cpu,cpuacct/cpu.cfs_quota_us": "150000", "cpu,cpuacct/cpu.cfs_period_us": "50000"}, 3),
+        ("4:cpu:/\n3:memory:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+        ("3:cpuset:/", {"cpuset/cpu.cfs_quota_us": "100000", "cpuset/cpu.cfs_period_us": "100000"}, 64),
+    ],
+)
+def test_the_quota_of_a_container_limits_the_threads(own, files, cores, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(64), raising=False)
+    (tmp_path / "own").write_text(own + "\n")
+    for name, content in files.items():
+        path = tmp_path / "cgroups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content + "\n")
+    assert available_cores(tmp_path / "cgroups", tmp_path / "own") == cores
+    assert available_cores(tmp_path / "cgroups", tmp_path / "missing") == 64
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_waiting_threads_soon_give_up_their_core(environment, expected):
+    code = "import stages, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    others = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=others | environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -44,3 +46,20 @@ def test_json_refuses_nan_and_infinity(tmp_path):
 def test_a_table_has_a_header_whole_numbers_and_six_digits(tmp_path):
     files.write_tsv(tmp_path / "new" / "t.tsv", ("step", "loss"), [(1, 2.0), (20, 1 / 3), (300, 1e-7)])
     assert (tmp_path / "new" / "t.tsv").read_text() == "step\tloss\n1\t2\n20\t0.333333\n300\t1e-07\n"
+
+
+def test_what_a_killed_process_left_is_deleted_and_what_another_one_writes_is_not(tmp_path):
+    path = tmp_path / "file"
+    code = "import os, sys; from pathlib import Path; from stages.core import files\n"
+    killed = "with files.atomic_write(Path(sys.argv[1])) as temporary: temporary.write_text('half'); os._exit(1)"
+    subprocess.run([sys.executable, "-c", code + killed, str(path)], check=False)
+    (leftover,) = tmp_path.iterdir()
+    os.utime(leftover, (0, 0))
+    with files.atomic_write(path) as other:
+        assert not leftover.exists()
+        os.utime(other, (0, 0))
+        files.write_text(path, "new")
+        assert other.exists()
+        other.write_text("newer")
+    assert path.read_text() == "newer"
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]

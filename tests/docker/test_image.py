@@ -10,6 +10,7 @@ import pytest
 
 from tests.docker.conftest import CLIENT, USER, Project, docker, wait_for
 from tests.import_graph import ROOT
+from tests.small_project import copy_work_tree
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -137,6 +138,75 @@ def test_torch_compile_works_inside(image: str):
     )
     done = docker("run", "--rm", "--user", f"{USER}:{USER}", "--network", "none", image, "python", "-c", program)
     assert done.stdout.strip().endswith("True"), done.stdout
+
+
+SECRETS = {
+    ".dvc/config.local": "[remote]\npassword = {secret}\n",
+    "data/own/private.txt": "{secret}",
+    "data/raw/corpus.txt": "{secret}",
+    ".env": "TOKEN={secret}",
+    "credentials.json": "{secret}",
+    "docker/wheels/notes.txt": "{secret}",
+    "models/model.safetensors": "{secret}",
+}
+
+
+def test_nothing_private_gets_into_the_image(image: str, tmp_path: Path):
+    copy_work_tree(tmp_path)
+    for name, content in SECRETS.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content.format(secret="planted-" + "secret"))  # in two parts: this file may be searched as well
+    command = [str(tmp_path / "docker/build"), "cpu", "-t", "folio:secrets"]
+    subprocess.run(command, env=os.environ | {"DOCKER": CLIENT}, check=True, capture_output=True)
+    search = (
+        "--user",
+        "0",
+        "--entrypoint",
+        "grep",
+        "folio:secrets",
+        "-rl",
+        "planted-secret",
+        "/opt",
+        "/home",
+        "/workspace",
+    )
+    try:
+        assert docker("run", "--rm", *search).stdout == ""
+        assert "planted-secret" not in docker("history", "--no-trunc", "folio:secrets").stdout
+    finally:
+        docker("rmi", "folio:secrets")
+
+
+def test_locks_are_deleted_unless_another_container_works_in_the_folder(finished: Project, tmp_path: Path):
+    project = finished.copy(tmp_path / "project")
+    lock = project.folder / ".dvc/tmp/rwlock"
+    lock.write_text("{}")
+    user, mount = f"{USER}:{USER}", f"{project.folder}:/workspace"
+    docker(
+        "run",
+        "-d",
+        "--name",
+        "folio-holds",
+        "--user",
+        user,
+        "-v",
+        mount,
+        "folio:cpu",
+        "sh",
+        "-c",
+        "echo started; sleep 60",
+    )
+    try:
+        wait_for("started", "folio-holds")
+        assert not lock.exists()
+        lock.write_text("{}")
+        assert "another container works in this folder" in project.run("true").stdout
+        assert lock.exists()
+    finally:
+        docker("rm", "-f", "folio-holds")
+    project.run("true")
+    assert not lock.exists()
 
 
 def test_the_image_is_small_and_a_change_of_code_leaves_its_dependencies(image: str, tmp_path: Path):

@@ -78,6 +78,7 @@ def test_a_pinned_text_comes_from_the_mirror_and_corpus_json_records_it(download
         "bytes": len(TEXT.encode()),
         "characters": len(TEXT),  # fewer than the bytes: there is a dash in it
         "documents": 1,
+        "copies": 0,
         "licence": "public domain",
         "requested": "tinyshakespeare",
     }
@@ -149,6 +150,7 @@ ADDRESS = "https://127.0.0.1:1/words.txt"
         ),
         pytest.param("file:///etc/hostname", SUM, "begins with https://", id="file"),
         pytest.param(ADDRESS, None, "sha256 is None", id="no sum"),
+        pytest.param(ADDRESS.replace("//", "//me:pw@"), SUM, f"url is {ADDRESS} with a user name", id="a password"),
         pytest.param(ADDRESS, SUM[:-1], "64 digits", id="a short sum"),
         pytest.param(ADDRESS, SUM.upper(), "64 digits of 0-9 and a-f", id="capital letters"),
     ],
@@ -241,7 +243,7 @@ def test_a_damaged_text_is_fetched_again(download: Download, path: Path, damage:
 
 def test_another_licence_reaches_corpus_json_though_the_text_is_kept(download: Download):
     put(CORPUS, TEXT)
-    old = corpora.Provenance("url", "url", SUM, len(TEXT.encode()), len(TEXT), 1, "unknown", "url")
+    old = corpora.Provenance("url", "url", SUM, len(TEXT.encode()), len(TEXT), 1, 0, "unknown", "url")
     put(PROVENANCE, json.dumps(old.as_dict()))
     succeeded(download(corpus="url", url=ADDRESS, sha256=SUM, licence="CC0-1.0"))
     assert provenance()["licence"] == "CC0-1.0"

@@ -1,6 +1,7 @@
 """fetch, against a server on this machine that can be told to misbehave; no test asks the internet for anything."""
 
 import hashlib
+import os
 import re
 import socket
 import tempfile
@@ -267,3 +268,53 @@ def test_the_message_names_the_reason_for_every_location(
     message = str(error.value)
     assert message.startswith("words could not be fetched. Tried: ")
     assert re.search(rf"{tmp_path}/words\.txt: .*{reason}.*; {CLOSED}: .*refused", message)
+
+
+def test_a_body_that_trickles_in_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fetching, "SLOW_START_SECONDS", 0.3)
+    monkeypatch.setattr(fetching, "MIN_BYTES_PER_SECOND", 10_000.0)
+    server.answers = {"/words.txt": [sends_in_parts(0.05, len(TEXT))]}  # a byte every 50 ms
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match=r"only \d+ bytes came in"):
+        fetch(words(f"{server.address}/words.txt"), MANY)
+    assert time.monotonic() - start < 5
+
+
+def test_a_step_back_to_http_on_the_way_is_refused():
+    hops = []
+    for address in ("https://a/", "http://b/", "https://c/"):
+        response = requests.Response()
+        response.url = address
+        hops.append(response)
+    hops[-1].history = hops[:-1]
+    with pytest.raises(DownloadError, match="redirects from https to http: http://b/"):
+        fetching._check_scheme("https://a/", hops[-1])
+    hops[-1].history = [hops[0]]
+    fetching._check_scheme("https://a/", hops[-1])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_mirror_that_is_no_file_is_refused_at_once(kind, tmp_path, monkeypatch):
+    path = tmp_path / "words.txt"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+    monkeypatch.setenv("FOLIO_MIRROR", str(tmp_path))
+    with pytest.raises(DownloadError, match=r"words\.txt: it is not a file"):
+        fetch(words(), MANY)
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_no_message_shows_a_password_or_a_token(server: Server, monkeypatch, status, caplog):
+    caplog.set_level("INFO", "folio")
+    address = server.address.replace("//", "//me:pa55word@") + "/words.txt?token=t0ken"
+    server.answers = {"/words.txt?token=t0ken": [sends(b"", status)]}
+    with pytest.raises(DownloadError) as error:
+        fetch(words(address), MANY)
+    assert f"{server.address}/words.txt?…" in str(error.value)
+    assert "pa55word" not in str(error.value) + caplog.text
+    assert "t0ken" not in str(error.value) + caplog.text

@@ -1,6 +1,8 @@
 import bz2
 import gzip
+import hashlib
 import json
+import logging
 import lzma
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +90,20 @@ def test_every_text_file_is_a_document_in_the_order_of_paths(own: Path, ending: 
         ("a.txt.gz", gzip.compress(b"one\ntwo\xff", mtime=0), "is not UTF-8: byte 7 (line 2) is 0xff"),
         ("a.txt", b"", "is empty"),
         ("a.csv", b"x", "no file of a supported type"),
+        ("a.txt", "käse".encode("utf-16"), "is UTF-16, not UTF-8; convert it: `iconv -f UTF-16 -t UTF-8`"),
+        ("a.txt", "käse".encode("utf-32"), "is UTF-32, not UTF-8"),
+        ("a.txt", "a first line\n".encode("utf-16-le"), "is UTF-16LE, not UTF-8"),
+        ("a.txt", "a first line\n".encode("utf-16-be"), "is UTF-16BE, not UTF-8"),
+        ("a.txt", "a first line\n".encode("utf-32-le"), "is UTF-32LE, not UTF-8"),
+        ("a.txt", b"one\ntw\0o", "is not a text: byte 6 (line 2) is 0"),
+        ("a.jsonl", '{"text": "x"}\n'.encode("utf-16"), "is UTF-16"),
+        ("a.jsonl", b'{"text": "\\ud83d"}\n', "row 1 has half of a surrogate pair"),
+        ("a.jsonl", b'{"text": "x"}\n\n["x"]\n', "line 3 is not an object"),
+        ("a.jsonl", b'{"text": "x"}\n{"text"\n', "line 2: Expecting"),
+        ("a.jsonl", b"[" * 100_000, "is not JSON Lines"),
+        ("a.txt.xz", lzma.compress(b"whole" * 1000)[:-9] + b"damaged..", "cannot be read"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_cannot_be_read_is_named(own: Path, name: str, content: bytes, message: str):
     (own / name).write_bytes(content)
@@ -114,3 +129,59 @@ def test_sources_come_in_the_order_given_and_a_file_belongs_to_the_first_that_it
     assert documents["weight"].tolist() == [2.0, 0.5, 1.0]
     with pytest.raises(TextError, match=r"matches 'c/\*' and no earlier pattern; the files are: a.txt, b/one.txt"):
         stored(own.parent, sources={"*": 1.0, "c/*": 2.0})
+
+
+def test_valid_files_are_read_whatever_their_other_columns_and_names(own: Path):
+    (own / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "one", "id": 123456789012345678901234567890}\r\n')
+    (own / "b::c.txt").write_bytes(b"\xef\xbb\xbftwo\r\n")
+    (own / "c.txt").write_bytes(b"\xef\xbb\xbfthree")
+    (own / "d.txt.gz").write_bytes(gzip.compress(b"\xef\xbb\xbffour"))
+    assert stored(own.parent)[0] == "one\n\ntwo\r\n\n\nthree\n\nfour"
+
+
+def test_what_is_left_out_is_counted_by_reason(own: Path, caplog):
+    caplog.set_level(logging.INFO, "folio")
+    for name in ("x.txt", "a.py", "b.py", "c.md", "Makefile", ".hidden.txt", ".ipynb_checkpoints/x.txt", "README.md"):
+        (own / name).parent.mkdir(exist_ok=True)
+        (own / name).write_text(name)
+    (own.parent / "elsewhere").mkdir()
+    (own / "link").symlink_to(own.parent / "elsewhere")
+    assert stored(own.parent)[0] == "x.txt"
+    assert (
+        "1 files are read and 7 left out (2 .py, 1 .md, 2 hidden, 1 linked folders, 1 without an ending)"
+        in " ".join(caplog.text.split())
+        or "7 left out" in caplog.text
+    )
+    caplog.clear()
+    text, _ = stored(own.parent, sources={"*.py": 1.0, "Makefile": 1.0, "*.md": 1.0, "*": 1.0})
+    assert text.split("\n\n") == ["a.py", "b.py", "Makefile", "c.md", "x.txt"]
+    assert "3 left out (2 hidden, 1 linked folders)" in caplog.text
+    caplog.clear()
+    assert stored(own.parent, sources={"x*": 1.0})[0] == "x.txt"
+    assert "5 that match no pattern" in caplog.text or "4 that match no pattern" in caplog.text
+
+
+def test_a_document_that_equals_an_earlier_one_is_left_out_and_named(own: Path):
+    long = "the same words again " * 20
+    (own / "a.txt").write_text(long)
+    (own / "b.txt").write_text("something else")
+    (own / "c.txt").write_text(long)
+    (own / "d.jsonl").write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in (long, "yes", "yes", long + "!"))
+    )
+    corpus = own.parent / "raw/corpus.txt"
+    found = write_corpus(read_own_files(own, "text", {"*": 1.0}), corpus)
+    text = "\n\n".join((long, "something else", "yes", "yes", long + "!"))
+    assert corpus.read_text() == text
+    assert (found.bytes, found.characters) == (len(text), len(text))
+    assert found.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert [text[start:][:3] for start in found.documents["start"]] == ["the", "som", "yes", "yes", "the"]
+    assert found.copies == [(str(own / "c.txt"), str(own / "a.txt")), (f"{own / 'd.jsonl'}, row 1", str(own / "a.txt"))]
+
+
+def test_documents_in_chunks_are_compared_as_a_whole(own: Path, monkeypatch):
+    monkeypatch.setattr("stages.core.text_files.CHUNK_BYTES", 50)
+    long = "the same words again " * 20
+    for name, text in (("a.txt", long), ("b.txt", long + "x"), ("c.txt", long)):
+        (own / name).write_text(text)
+    assert stored(own.parent)[0] == f"{long}\n\n{long}x"

@@ -1,6 +1,7 @@
 """A small project in a folder, whose trainer takes a few seconds, to be damaged."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from safetensors.torch import load
 
+from stages.train.checkpoint import DIGEST_BYTES
 from tests.conftest import make_text
 from tests.import_graph import ROOT
 from tests.small_project import SMALL_MODEL, SMALL_TRAIN
@@ -66,11 +69,18 @@ class Project:
         """Wait until a running trainer has saved a state of at least so many steps."""
         end = time.monotonic() + 60
         while time.monotonic() < end:
-            found = [int(path.stem.split("-")[1]) for path in self.folder.glob(".scratch/*/step-*.safetensors")]
-            if max(found, default=0) >= steps:
+            if self.saved_step() >= steps:
                 return
             time.sleep(0.002)
         raise TimeoutError
+
+    def saved_step(self) -> int:
+        """Return the step of the checkpoint, or 0 if there is none."""
+        steps = [0]
+        for path in self.folder.glob(".scratch/*/checkpoint"):
+            state = load(path.read_bytes()[DIGEST_BYTES:])
+            steps.append(json.loads(bytes(state["progress"].tolist()))["step"])
+        return max(steps)
 
     def outputs(self) -> dict[str, str]:
         """Return the sha256 of every file of the model, and of the curve."""

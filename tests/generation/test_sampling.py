@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.core.errors import ParameterError
 from stages.generation.sampling import SamplingParams
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -3.0])
@@ -65,3 +66,16 @@ def test_random_draws_pass_a_chi_square_test():
 def test_the_smallest_and_largest_uniforms_select_possible_tokens(uniforms):
     logits = torch.tensor([[-torch.inf, 1.0, 0.0, -torch.inf]])
     assert SamplingParams().sample_from(logits, torch.tensor([uniforms])).item() in (1, 2)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"temperature": -1.0}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_k": -1},
+        {"top_k": 1.5}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_p": float("nan")}, {"min_p": -0.1}, {"min_p": 2.0},
+    ],
+)  # fmt: skip
+def test_values_outside_their_range_are_named(values):
+    ((name, value),) = values.items()
+    with pytest.raises(ParameterError, match=rf"^{name} is {value!r}: it must be"):
+        SamplingParams(**values)

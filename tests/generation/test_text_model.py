@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stages import load
-from stages.core.errors import TextError
+from stages.core.errors import ParameterError, TextError
 from stages.generation.sampling import SamplingParams
 from stages.generation.text_model import TextModel, cut_at_stop, stream_until_stop
 from stages.models.base import build_model
@@ -81,3 +81,28 @@ def test_load_from_the_package(tmp_path, text_model):
 )
 def test_a_possible_beginning_of_a_stop_text_is_held_back(pieces, stop, expected):
     assert "".join(stream_until_stop(pieces, stop)) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"top_p": 0.0}, "top_p is 0.0"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"unknown": "skipp"}, "unknown is 'skipp': it must be one of error, skip, nearest"),
+        ({"max_new_tokens": -1}, "max_new_tokens is -1"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5"),
+        ({"stop": [""]}, "stop is"),
+        ({"stop": ("a", 5)}, "stop is"),
+    ],
+)
+def test_the_library_names_values_that_are_not_allowed(text_model, values, message):
+    with pytest.raises(ParameterError, match=message):
+        text_model.generate("ab", **values)
+    with pytest.raises(ParameterError, match="unknown is 'all'"):
+        text_model.score("abab", unknown="all")
+
+
+def test_a_single_stop_text_need_not_be_a_list(text_model):
+    whole = text_model.generate("ab", 60, temperature=1.0, seed=3)
+    stop = whole[20:23]
+    assert text_model.generate("ab", 60, temperature=1.0, seed=3, stop=stop) == "ab" + cut_at_stop(whole[2:], [stop])

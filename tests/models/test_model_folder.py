@@ -1,10 +1,13 @@
 import hashlib
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from safetensors.torch import load, save
 
-from stages.core.errors import ModelError
+from stages.core.errors import ModelError, WorkError
 from stages.models.base import build_model
 from stages.models.model_folder import load_model, save_model
 from stages.tokenizers.char import CharTokenizer
@@ -102,3 +105,88 @@ def test_a_config_of_another_version_is_refused(tmp_path, key, value, message):
     manifest.write_text(json.dumps(sums))
     with pytest.raises(ModelError, match=message):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, value):
+    model = saved(tmp_path)
+    with torch.no_grad():
+        model.head[0, 0] = value
+    with pytest.raises(WorkError, match="the weight head is infinite or NaN"):
+        save_model(tmp_path, model, TOKENIZER, {})
+    weights = load((tmp_path / "model.safetensors").read_bytes())
+    weights["head"][0, 0] = value
+    rewrite(tmp_path, "model.safetensors", save(weights))
+    with pytest.raises(ModelError, match="the weight head is infinite or NaN"):
+        load_model(tmp_path)
+
+
+def rewrite(folder, name, content):
+    """Replace a file, and its digest in the manifest."""
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"][name] = hashlib.sha256(content).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b'{"format": 4, "model": {}}'),
+        ("config.json", b'{"format": 4, "model": 5, "training": {}}'),
+        ("config.json", b"[]"),
+        ("config.json", b"[" * 100_000),
+        ("config.json", b'{"format": 4, "model": {"kind": "bigram"}, "training": 7}'),
+        ("tokenizer.json", b"[]"),
+        ("tokenizer.json", b'{"kind": "char", "characters": 7}'),
+        ("tokenizer.json", b'{"kind": ["char"]}'),
+        ("tokenizer.json", b'{"kind": "bpe", "merges": [["a", "never"]]}'),
+        ("tokenizer.json", b"{" * 100_000),
+        ("model.safetensors", b""),
+        ("model.safetensors", b"\xff" * 100),
+    ],
+)  # fmt: skip
+def test_files_with_the_right_digest_and_the_wrong_content_give_one_line(tmp_path, name, content):
+    saved(tmp_path)
+    rewrite(tmp_path, name, content)
+    with pytest.raises(ModelError) as error:
+        load_model(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "manifest", ["", "[]", "5", '{"sha256": []}', '{"sha256": {}}', '{"sha256": 3}', "[" * 100_000]
+)
+def test_a_damaged_manifest_gives_one_line(tmp_path, manifest):
+    saved(tmp_path)
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(ModelError, match=r"manifest|damaged"):
+        load_model(tmp_path)
+
+
+def test_two_writers_and_a_reader_never_see_a_mixture(tmp_path):
+    models = {width: build_model(model_params(n_embd=width), len(TOKENIZER)) for width in (16, 24)}
+    for width, model in models.items():
+        for weight in model.parameters():
+            weight.data.fill_(width)
+    end = time.monotonic() + 2
+    loaded = 0
+
+    def write(width: int) -> None:
+        while time.monotonic() < end:
+            save_model(tmp_path, models[width], TOKENIZER, {"width": width})
+
+    with ThreadPoolExecutor() as pool:
+        writers = [pool.submit(write, width) for width in models]
+        while time.monotonic() < end:
+            try:
+                trained = load_model(tmp_path)
+            except ModelError:
+                continue
+            width = trained.training["width"]
+            assert trained.model.params.n_embd == width
+            assert all((weight == width).all() for weight in trained.model.parameters())
+            loaded += 1
+        for writer in writers:
+            writer.result()
+    assert loaded

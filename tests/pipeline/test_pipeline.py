@@ -10,9 +10,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +171,14 @@ def test_a_forced_run_gives_the_same_bits(project: Project):
     assert project.read("dvc.lock") == lock
 
 
+def test_after_a_run_dvc_has_nothing_to_say_and_can_save_it(project: Project):
+    assert "Data and pipelines are up to date" in project.run("dvc", "status")
+    project.run("dvc", "exp", "save", "--name", "saved")
+    assert "saved" in project.run("dvc", "exp", "list")
+    project.run("dvc", "commit", "-f")
+    assert project.run("git", "status", "--porcelain") == ""
+
+
 def append(project: Project, path: str) -> None:
     project.edit(path, lambda content: content + "\n# A second thought.\n")
 
@@ -268,6 +278,27 @@ def test_two_versions_can_be_compared(faster: Project):
     }
 
 
+@pytest.mark.parametrize("folder", [".", "below"])
+def test_runs_are_compared_without_a_cache_also_below_the_folder_of_git(faster: Project, tmp_path: Path, folder: str):
+    copy = tmp_path / "clone" / folder
+    shutil.copytree(faster.folder, copy, ignore=shutil.ignore_patterns(".git", "cache", "models", "corpus.*"))
+    clone = Project(copy, faster.environment)
+    commit = ("git", "-c", "user.name=x", "-c", "user.email=x@y", "commit", "--quiet", "--all", "--message", "one")
+    subprocess.run(["git", "init", "--quiet", str(tmp_path / "clone")], check=True)
+    clone.run("git", "add", "--all", ".")
+    clone.run(*commit)
+    clone.edit(
+        "dvc.lock",
+        lambda lock: re.sub(r"(path: data/raw/corpus.txt\n +hash: md5\n +md5: )\w{8}", r"\g<1>00000000", lock),
+    )
+    clone.set({"train.lr": 0.007})
+    clone.run(*commit)
+    compared = clone.run("folio", "compare", "HEAD~1", "HEAD")
+    assert re.search(r"^train.lr +0.05 +0.007$", compared, re.MULTILINE)
+    assert re.search(r"^text +\w{8} +00000000$", compared, re.MULTILINE)
+    assert "is unknown, because the model is not in the cache" in compared
+
+
 def test_a_wrong_parameter_is_explained_and_leaves_no_old_model_behind(project: Project):
     project.set({"train.lr": -1.0})
     failed = project.attempt("dvc", "repro")
@@ -311,6 +342,64 @@ def test_another_machine_pulls_the_whole_run(project: Project, tmp_path: Path):
     for folder in ("models", "data/tokens", "data/raw", "reports"):
         assert contents(other.folder / folder) == contents(project.folder / folder)
     assert "up to date" in other.run("dvc", "repro")
+
+
+def test_killed_after_training_but_before_dvc_recorded_it_ends_in_the_same_bits_at_once(project: Project):
+    project.set({"train.lr": 0.011, "train.max_steps": 40})
+    project.run("dvc", "repro", "train")
+    whole = project.stages_in_lock()["train"]
+    project.run("git", "checkout", "dvc.lock")  # as if DVC had been killed before it wrote it
+    shutil.rmtree(project.folder / ".dvc/cache/runs")
+    assert "resumed at step 40" in project.run("dvc", "repro", "train")
+    assert project.stages_in_lock()["train"] == whole
+    assert "resumed" not in project.run("dvc", "repro", "-f", "train")
+    assert project.stages_in_lock()["train"] == whole
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent ended")
+@pytest.mark.parametrize(
+    ("number", "processes"), [(signal.SIGTERM, 1), (signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGHUP, 1)]
+)
+def test_when_dvc_alone_is_ended_training_stops_and_continues_with_the_next_command(
+    project: Project, number: signal.Signals, processes: int
+):
+    project.set({"train.lr": 0.012, "train.max_steps": 1000, "train.processes": processes, "train.batch_size": 2})
+    project.set({"runtime.checkpoint_every_steps": 5})
+    dvc = subprocess.Popen(
+        ["dvc", "repro", "train"], cwd=project.folder, env=project.environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_until(lambda: any(is_of_a_running_training(path) for path in project.folder.glob(".scratch/*/checkpoint")))
+    dvc.send_signal(number)
+    dvc.wait(60)
+    wait_until(lambda: not trainers_in(project.folder))
+    assert re.search(r"resumed at step [1-9]", project.run("dvc", "repro", "train"))
+
+
+def is_of_a_running_training(checkpoint: Path) -> bool:
+    """Return whether a checkpoint is not the one that is kept until DVC has recorded a finished model."""
+    return not checkpoint.with_name("finished").exists()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def trainers_in(folder: Path) -> list[str]:
+    """Return the commands of the processes that train in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, place = (process / "cmdline").read_text().replace("\0", " "), (process / "cwd").readlink()
+        except OSError:
+            continue
+        if "stages.train" in command and place == folder:
+            found.append(command)
+    return found
 
 
 def test_a_substitute_gives_way_to_the_real_text_and_never_comes_back(project: Project):
@@ -459,7 +548,7 @@ def test_the_guide_to_your_own_text_works_as_it_stands(project: Project, tmp_pat
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "songs.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": SONG}).encode()))
-    (texts / "notes.txt").write_text(TEXT)
+    (texts / "notes.txt").write_text(TEXT.upper())
     output = project.run("bash", "-euo", "pipefail", "-c", guide.text, TEXTS=str(texts))
     assert "val_loss" in output
     about = json.loads(project.read("data/raw/corpus.json"))

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -169,3 +171,37 @@ def test_keys_left_at_their_defaults_are_no_problem(inside: Path):
 def test_the_declared_sections_are_shown():
     (declared,) = (stage["params"] for name, stage in STAGES.items() if name == "report")
     assert tuple(declared) == SHOWN_SECTIONS
+
+
+def test_the_page_may_run_its_own_script_and_load_nothing(inside: Path):
+    page = Path("reports/report.html").read_text()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert policy
+    assert script
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert policy[1] == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def test_names_and_prompts_are_text_in_the_page_and_in_the_model_card(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_project(make_text(), sample={"prompt": "the "}, download={"name": "<img src=x onerror=alert(1)>"})
+    provenance = json.loads(Path("data/raw/corpus.json").read_text()) | {
+        "name": "<b>bold</b>",
+        "requested": "<b>bold</b>",
+    }
+    Path("data/raw/corpus.json").write_text(json.dumps(provenance))
+    run("report")
+    for name in ("report.html", "model_card.md"):
+        shown = Path("reports", name).read_text()
+        assert "<b>bold" not in shown
+        assert "<img" not in shown
+        assert "&lt;b>bold" in shown or "&lt;b&gt;bold" in shown
+
+
+def test_a_validation_part_that_was_trained_on_is_announced(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_project(make_text(300) * 10, train={"max_steps": 2})
+    assert "of the validation text occurs in the training text" in run("evaluate").stderr
+    for name in ("report.html", "model_card.md"):
+        assert "Part of the validation text was trained on." in Path("reports", name).read_text()

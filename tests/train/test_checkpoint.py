@@ -1,17 +1,24 @@
+import hashlib
 import json
 import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
 from stages.core.errors import Interrupted, WorkError
-from stages.core.files import sha256
 from stages.train.checkpoint import (
+    CHECKPOINT,
+    DIGEST_BYTES,
     FORMAT,
     TrainingCheckpoint,
     code_fingerprint,
+    dvc_digest,
+    kernel_environment,
+    processor,
     restore_tensors,
     state_tensors,
     training_fingerprint,
@@ -108,55 +115,96 @@ def test_parameters_tokens_machine_and_code_are_in_the_fingerprint(tmp_path, nam
     assert {key for key in before if before[key] != after[key]} == {f"tokens/{name}", "threads"}
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "no json", "no step", "no momentum", "missing"])
-def test_a_damaged_checkpoint_is_reported_and_ignored(tokens, tokenizer, tmp_path, monkeypatch, damage):
-    warnings: list[str] = []
-    monkeypatch.setattr("stages.train.checkpoint.log.warning", lambda text, *values: warnings.append(text % values))
-    trainer, checkpoint = make_trainer(tokens, tokenizer), make_checkpoint(tmp_path)
-    trainer.take_step()
-    checkpoint.save(trainer)
-    (path,) = checkpoint.folder.glob("step-*.safetensors")
-    content = path.read_bytes()
-    match damage:
-        case "flip":
-            path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
-        case "truncate":
-            path.write_bytes(content[:-1])
-        case "empty":
-            path.write_bytes(b"")
-        case "no json":
-            (checkpoint.folder / "latest.json").write_text("{")
-        case "no step":
-            latest = json.loads((checkpoint.folder / "latest.json").read_text())
-            del latest["step"]
-            (checkpoint.folder / "latest.json").write_text(json.dumps(latest))
-        case "no momentum":  # with the digest that fits
-            state = load_file(path)
-            del state[next(name for name in state if name.startswith("optimizer.0"))]
-            save_file(state, path)
-            latest = json.loads((checkpoint.folder / "latest.json").read_text())
-            (checkpoint.folder / "latest.json").write_text(json.dumps(latest | {"sha256": sha256(path)}))
-        case "missing":
-            path.unlink()
-    fresh = make_trainer(tokens, tokenizer)
-    before = weights_of(fresh.model)
-    assert not checkpoint.restore(fresh)
-    assert len(warnings) == 1
-    assert "damaged" in warnings[0]
-    assert fresh.step == 0
-    assert torch.equal(before, weights_of(fresh.model))
+def parts(checkpoint: TrainingCheckpoint) -> dict[str, torch.Tensor]:
+    return load((checkpoint.folder / CHECKPOINT).read_bytes()[DIGEST_BYTES:])
 
 
-@pytest.mark.parametrize("name", ["sampler", "torch"])
-def test_a_missing_tensor_leaves_the_trainer_unchanged(tokens, tokenizer, name):
-    trainer, fresh = make_trainer(tokens, tokenizer), make_trainer(tokens, tokenizer)
-    trainer.take_step()
-    state = state_tensors(trainer)
-    del state[name]
-    before = weights_of(fresh.model)
-    with pytest.raises(KeyError, match=name):
-        restore_tensors(fresh, state)
-    assert torch.equal(before, weights_of(fresh.model))
+def write(checkpoint: TrainingCheckpoint, state: dict[str, torch.Tensor]) -> None:
+    """Write a state with the digest that fits."""
+    content = save(state)
+    (checkpoint.folder / CHECKPOINT).write_bytes(hashlib.sha256(content).digest() + content)
+
+
+def change_progress(state: dict[str, torch.Tensor], **changes: Any) -> dict[str, torch.Tensor]:
+    progress = json.loads(bytes(state["progress"].tolist())) | changes
+    return state | {"progress": torch.tensor(list(json.dumps(progress).encode()), dtype=torch.uint8)}
+
+
+def without(state: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:
+    name = next(name for name in state if name.startswith(part))
+    return {other: tensor for other, tensor in state.items() if other != name}
+
+
+CHANGES: dict[str, Any] = {
+    **{
+        f"no {part}": lambda state, part=part: without(state, part)
+        for part in ("sampler", "torch", "weight", "ema", "optimizer.0", "optimizer.1", "losses", "progress", "best")
+    },
+    "another step": lambda state: change_progress(state, step=64),
+    "no number as step": lambda state: change_progress(state, step="many"),
+    "a curve of another shape": lambda state: change_progress(state, curve=[[1, 2]]),
+    "a point without a loss": lambda state: change_progress(state, curve=[{"step": 10, "tokens": 5}]),
+    "a longer weight": lambda state: state | {"weight.head": torch.zeros(99, 16)},
+    "another type": lambda state: state | {"weight.head": state["weight.head"].double()},
+    "an unknown tensor": lambda state: state | {"extra": torch.zeros(1)},
+    "an unknown part of the optimizer": lambda state: state | {"optimizer.0.0.extra": torch.zeros(1)},
+    "progress is no text": lambda state: state | {"progress": torch.full((3,), 255, dtype=torch.uint8)},
+}
+
+
+@pytest.fixture
+def stopped(tokens, tokenizer, tmp_path) -> tuple[TrainingCheckpoint, Any]:
+    """Return a checkpoint at step 12, with a curve, and a function that makes new trainers."""
+
+    def fresh() -> Trainer:
+        return make_trainer(tokens, tokenizer, max_steps=16, eval_every=10, ema_decay=0.9, keep="best")
+
+    trainer, checkpoint = fresh(), make_checkpoint(tmp_path)
+
+    def stop_there() -> None:
+        if trainer.step == 12:
+            checkpoint.save(trainer)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(stop_there)
+    return checkpoint, fresh
+
+
+def assert_damaged(checkpoint: TrainingCheckpoint, trainer: Trainer, caplog: pytest.LogCaptureFixture) -> None:
+    """Check that a checkpoint is reported as damaged, and that the trainer is as new."""
+    before = {name: tensor.clone() for name, tensor in state_tensors(trainer).items()}
+    caplog.clear()
+    assert not checkpoint.restore(trainer)
+    assert caplog.text.count("is damaged") == 1
+    assert trainer.step == 0
+    assert not trainer.curve
+    after = state_tensors(trainer)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_state_that_does_not_fit_is_reported_and_leaves_the_trainer_as_it_is(stopped, change, caplog):
+    checkpoint, fresh = stopped
+    write(checkpoint, CHANGES[change](parts(checkpoint)))
+    assert_damaged(checkpoint, fresh(), caplog)
+
+
+def test_no_flipped_bit_and_no_cut_is_accepted(stopped, caplog):
+    checkpoint, fresh = stopped
+    path = checkpoint.folder / CHECKPOINT
+    whole = path.read_bytes()
+    trainer = fresh()
+    header = 8 * (DIGEST_BYTES + 8 + int.from_bytes(whole[DIGEST_BYTES : DIGEST_BYTES + 8], "little"))
+    for bit in {*range(0, header, 97), *range(header, 8 * len(whole), 100_003)}:
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        assert_damaged(checkpoint, trainer, caplog)
+    for content in (b"", whole[:-1], whole[:DIGEST_BYTES], whole[: DIGEST_BYTES - 1], whole + b"x"):
+        path.write_bytes(content)
+        assert_damaged(checkpoint, trainer, caplog)
 
 
 def test_the_previous_checkpoint_remains_until_the_new_one_is_complete(tokens, tokenizer, tmp_path, monkeypatch):
@@ -207,3 +255,70 @@ def test_the_second_process_is_told_who_holds_the_lock_and_success_deletes_the_f
     assert second.folder.exists()
     with first.locked():
         assert json.loads((first.folder / "fingerprint.json").read_text()) == {"format": FORMAT}
+
+
+def test_the_file_of_the_lock_remains_because_another_process_may_wait_for_it(tmp_path):
+    first = make_checkpoint(tmp_path)
+    lock = first.folder.with_suffix(".lock")
+    with first.locked():
+        inode = lock.stat().st_ino
+    assert lock.stat().st_ino == inode
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_under_dvc_the_last_state_is_kept_until_the_model_is_recorded(stopped, recorded, tmp_path, monkeypatch):
+    checkpoint, fresh = stopped
+    monkeypatch.setenv("DVC_STAGE", "train")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/weights").write_text("w")
+    with checkpoint.locked():
+        trainer = fresh()
+        assert checkpoint.restore(trainer)
+        trainer.train(before_end=lambda: checkpoint.save_last_step(trainer))
+        checkpoint.mark_finished(tmp_path / "models")
+    if recorded:
+        (tmp_path / "dvc.lock").write_text(f"md5: {dvc_digest(tmp_path / 'models')}")
+    again = fresh()
+    with checkpoint.locked():
+        assert checkpoint.restore(again) is not recorded
+        again.train()
+    assert again.curve == trainer.curve
+    assert torch.equal(weights_of(again.model), weights_of(trainer.model))
+    assert checkpoint.folder.exists() is not recorded
+
+
+def test_a_finished_run_is_forgotten_when_another_one_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "train")
+    first, second = make_checkpoint(tmp_path, {"lr": 1}), make_checkpoint(tmp_path, {"lr": 2})
+    with first.locked():
+        first.mark_finished(tmp_path)
+    assert first.folder.exists()
+    with second.locked():
+        assert not first.folder.exists()
+
+
+def test_dvc_names_a_folder_by_the_same_digest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.json", "a/c.bin", "ä.txt"):
+        (tmp_path / "models" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "models" / name).write_text(name)
+    for command in (["init", "-q", "--no-scm"], ["add", "-q", "models"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], check=True)
+    assert dvc_digest(tmp_path / "models") in (tmp_path / "models.dvc").read_text()
+
+
+def test_the_processor_and_the_variables_of_its_libraries_are_in_the_fingerprint(tmp_path, monkeypatch):
+    cpuinfo = tmp_path / "cpuinfo"
+    names = []
+    for flags in ("sse avx2", "sse avx2 avx512f"):
+        cpuinfo.write_text(f"processor\t: 0\nmodel name\t: Fast CPU @ 3 GHz\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
+        names.append(processor(cpuinfo))
+    assert names[0].startswith("Fast CPU @ 3 GHz (")
+    assert names[0] != names[1]
+    before = kernel_environment()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    assert kernel_environment() == before | {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")  # differs in every run
+    assert "TORCHELASTIC_RUN_ID" not in kernel_environment()

@@ -160,7 +160,7 @@ def test_the_averaged_weights_are_the_result(tokens, tokenizer):
     averaged.train()
     assert not torch.equal(weights_of(plain.model), weights_of(averaged.model))
     assert averaged.ema
-    last = torch.cat([weight.flatten() for weight in averaged.ema.parameters()])  # exchanged with the average
+    last = torch.cat([weight.flatten() for weight in averaged.ema])  # exchanged with the average
     assert torch.equal(last, weights_of(plain.model))
 
 
@@ -171,7 +171,7 @@ def test_the_average_follows_its_formula(tokens, tokenizer):
         trainer.take_step()
         expected = expected.lerp(weights_of(trainer.model), max(0.5, 1 / (1 + step / 10)))
     assert trainer.ema
-    torch.testing.assert_close(torch.cat([weight.flatten() for weight in trainer.ema.parameters()]), expected)
+    torch.testing.assert_close(torch.cat([weight.flatten() for weight in trainer.ema]), expected)
 
 
 def test_the_best_weights_can_be_the_result(tokens, tokenizer):
@@ -185,7 +185,7 @@ def test_the_best_weights_can_be_the_result(tokens, tokenizer):
 
 
 def test_patience_ends_a_training_without_progress(tokens, tokenizer):
-    trainer = make_trainer(tokens, tokenizer, max_steps=1000, eval_every=1, patience=3, lr=1.0, lr_head=1.0)
+    trainer = make_trainer(tokens, tokenizer, max_steps=1000, eval_every=1, patience=3, lr=0.3, lr_head=0.3)
     trainer.train()
     losses = [point.val_loss for point in trainer.curve]
     assert len(losses) < 200
@@ -223,3 +223,10 @@ def test_an_infinite_or_nan_loss_stops_before_the_weights_change(tokens, tokeniz
     with pytest.raises(WorkError, match=rf"at step {step} .* train\.lr"):
         trainer.take_step()
     assert torch.equal(before, weights_of(trainer.model))
+
+
+@pytest.mark.parametrize("lr", [300.0, 1e37])
+def test_a_training_that_diverges_ends_with_an_error(tokens, tokenizer, lr):
+    trainer = make_trainer(tokens, tokenizer, max_steps=40, eval_every=10, lr_head=lr)
+    with pytest.raises(WorkError, match=r"(training has diverged|loss or its gradient).* train\.lr_head"):
+        trainer.train()

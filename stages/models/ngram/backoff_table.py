@@ -5,12 +5,16 @@ shorter context: p(c | context) = row(c) + backoff_weight * p(c | shorter contex
 unseen or must not be used: it has no tokens and backoff weight 1. Rows are ordered by context length, shortest first.
 """
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from stages.models.ngram.counts import FloatArray, IntArray
 
+MAX_PADDED_ENTRIES = 1 << 24  # looked up at once outside the CPU
 BUFFERS = ("first_rows", "offsets", "tokens", "probs", "backoff_weights", "totals", "dense")
 
 
@@ -28,6 +32,8 @@ class BackoffTable(nn.Module):
         backoff_weights: weight of the next shorter context, (rows,).
         totals: sum of the Kneser–Ney counts after each context, (rows,); 0 in row 0.
         dense: the first rows as full distributions, (dense rows, V), because short contexts have many tokens.
+        dense_levels: number of context lengths whose rows are in `dense`.
+        max_row_lengths: number of tokens in the longest row of each context length.
     """
 
     first_rows: Tensor
@@ -42,15 +48,33 @@ class BackoffTable(nn.Module):
         super().__init__()
         for name in BUFFERS:
             self.register_buffer(name, torch.empty(0), persistent=persistent)
+        self.dense_levels, self.max_row_lengths = 0, list[int]()
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the distributions, (N, V), at positions with the given rows, (N, order): one per length, or 0."""
-        count, vocab_size = len(rows), self.dense.shape[1]
-        dense_levels = int((self.first_rows < len(self.dense)).sum())
-        probs = self.dense[rows[:, :dense_levels].amax(1)]
-        sparse_rows = rows[:, dense_levels:]
-        if sparse_rows.shape[1] == 0:
+        probs = self.dense[rows[:, : self.dense_levels].amax(1)]
+        if self.dense_levels >= rows.shape[1]:
             return probs
+        if rows.device.type == "cpu":
+            return self._add_entries(probs, rows[:, self.dense_levels :])
+        for level in range(self.dense_levels, rows.shape[1]):
+            probs = self._add_padded_entries(probs, rows[:, level], self.max_row_lengths[level])
+        return probs
+
+    def measure_rows(self) -> None:
+        """Set the attributes that are not buffers, after the buffers have changed."""
+        bounds = [*self.first_rows.tolist(), len(self.offsets) - 1]
+        lengths = self.offsets.diff()
+        self.dense_levels = sum(first < len(self.dense) for first in bounds[:-1])
+        self.max_row_lengths = [int(lengths[start:end].max()) if end > start else 0 for start, end in pairwise(bounds)]
+
+    def _add_entries(self, probs: Tensor, sparse_rows: Tensor) -> Tensor:
+        """Return the distributions after all sparse levels, (N, V), from those before them.
+
+        The work is proportional to the number of entries. How many there are depends on the rows, so that a GPU would
+        have to wait.
+        """
+        count, vocab_size = probs.shape
         weights = self.backoff_weights[sparse_rows].flip(1).cumprod(1).flip(1)  # of everything below each length
         probs = probs * weights[:, :1]
         weights = torch.cat((weights[:, 1:], weights.new_ones(count, 1)), dim=1).flatten()
@@ -70,11 +94,32 @@ class BackoffTable(nn.Module):
         entries = (start - before)[index] + torch.arange(len(index), device=rows.device)
         return entries, nonempty[index]
 
+    def _add_padded_entries(self, probs: Tensor, rows: Tensor, max_length: int) -> Tensor:
+        """Return the distributions after one sparse level, (N, V), from those before it, without waiting for a GPU.
+
+        Args:
+            probs: distributions to back off to, (N, V).
+            rows: of this level, (N,).
+            max_length: tokens in the longest row, to which all rows are padded.
+        """
+        probs = probs * self.backoff_weights[rows][:, None]
+        column = torch.arange(max_length, device=rows.device)
+        size = max(1, MAX_PADDED_ENTRIES // max(1, max_length))
+        for first in range(0, len(rows), size):
+            part, part_rows = probs[first : first + size], rows[first : first + size, None]
+            start, end = self.offsets[part_rows], self.offsets[part_rows + 1]
+            inside = start + column < end
+            entries = torch.where(inside, start + column, 0)
+            part.scatter_add_(1, self.tokens[entries].long(), self.probs[entries] * inside)
+        return probs
+
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
         for name in BUFFERS:  # their sizes depend on the text
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name]))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+        if len(self.offsets):
+            self.measure_rows()
 
 
 class BackoffTableBuilder:
@@ -123,7 +168,7 @@ class BackoffTableBuilder:
         self.first_rows.append(self.row_count)
         self.row_count += rows
         self.row_lengths.append(np.bincount(owner, minlength=rows))
-        self.tokens.append(tokens.astype(np.min_scalar_type(self.vocab_size - 1)))
+        self.tokens.append(tokens.astype(_token_dtype(self.vocab_size)))
         self.probs.append(probs)
         self.backoff_weights.append(weights)
         self.totals.append(totals.astype(np.float32))
@@ -157,4 +202,12 @@ class BackoffTableBuilder:
         table.backoff_weights = torch.from_numpy(np.concatenate(self.backoff_weights))
         table.totals = torch.from_numpy(np.concatenate(self.totals))
         table.dense = torch.from_numpy(np.concatenate(self.dense))
+        table.measure_rows()
         return table
+
+
+def _token_dtype(vocab_size: int) -> type[np.integer[Any]]:
+    """Return the smallest type for token ids that every device can index with and sort."""
+    if vocab_size <= 1 << 8:
+        return np.uint8
+    return np.int16 if vocab_size <= 1 << 15 else np.int32

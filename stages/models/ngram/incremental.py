@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
+from stages.core.device import constant
 from stages.models.kneser_ney import KneserNey
-from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, MIN_CONTEXT, ngram_strengths
+from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, ngram_strengths
+from stages.models.ngram.context_matches import MIN_CONTEXT
 from stages.models.ngram.mixture import num_lengths
 
 
@@ -23,7 +25,7 @@ class IncrementalExperts:
         self.table = prior.table
         self.contexts = ContextTracker(prior, ids, block_size)
         self.num_lengths = num_lengths(prior.params.ngram_order)
-        self.bigram_strengths = prior.table.probs.new_tensor(BIGRAM_STRENGTHS)
+        self.bigram_strengths = constant(BIGRAM_STRENGTHS, ids.device)
         self.cache = IncrementalCache(ids, block_size, self.num_lengths) if cache_lm else None
 
     def step(self, ids: Tensor) -> Tensor:
@@ -98,8 +100,7 @@ class IncrementalCache:
             still_matching[:, back:] *= ids[:, : length - 1 - back] == ids[:, -1 - back, None]
             self.match_lengths += still_matching
         self.limits = torch.arange(1, self.max_context + 1, dtype=torch.uint8, device=ids.device)
-        self.counts = torch.zeros(0)
-        self.row = self.length = self.followers = ids.new_empty(0)
+        self.counts = self.row = self.length = self.followers = ids.new_empty(0)
 
     def step(self, ids: Tensor) -> None:
         """Append one token to each text, (B,), and find the earlier positions that match its end."""
@@ -111,12 +112,15 @@ class IncrementalCache:
             limited = matches[:, : self.max_context]
             matches[:, : self.max_context] = torch.minimum(limited, self.limits[: matches.shape[1]])
         self.match_lengths = matches
-        self.row, position = (matches >= MIN_CONTEXT).nonzero().unbind(1)
-        self.length = matches[self.row, position].long() - MIN_CONTEXT
+        # On a GPU all positions, because it would have to wait for the number of those that match.
+        on_cpu = ids.device.type == "cpu"
+        indices = (matches >= MIN_CONTEXT).nonzero() if on_cpu else _all_indices(matches)
+        self.row, position = indices.unbind(1)
+        self.length = matches[self.row, position].long()
         self.followers = self.ids[self.row, position + 1]
-        counts = torch.zeros(len(ids), self.num_lengths, dtype=torch.int64, device=ids.device)
+        counts = torch.zeros(len(ids), self.max_context + 1, dtype=torch.int64, device=ids.device)
         counts.index_put_((self.row, self.length), torch.ones_like(self.row), accumulate=True)
-        self.counts = counts.flip(1).cumsum(1).flip(1)  # of matches of at least so many tokens
+        self.counts = counts.flip(1).cumsum(1).flip(1)[:, MIN_CONTEXT:]  # of matches of at least so many tokens
 
     def apply(self, probs: Tensor, strengths: Tensor) -> Tensor:
         """Return the distributions after the text, (B, V); see `apply_cache_lm`.
@@ -125,8 +129,6 @@ class IncrementalCache:
             probs: distributions to back off to, (B, V).
             strengths: for contexts of MIN_CONTEXT tokens and more, (lengths,) or (B, lengths).
         """
-        if not len(self.row):
-            return probs
         lengths = strengths.shape[-1]
         totals = self.counts[:, :lengths] + strengths
         # The weight of everything below each length.
@@ -135,6 +137,14 @@ class IncrementalCache:
         # A match of k tokens counts for every length up to k. On CUDA, cumsum of floats is not deterministic.
         up_to = torch.ones(lengths, lengths, device=probs.device).triu()
         match_weights = (longer / totals) @ up_to
-        index = self.length.clamp(max=lengths - 1)
+        length = self.length.clamp(max=lengths + MIN_CONTEXT - 1)
+        weights = F.pad(match_weights, (MIN_CONTEXT, 0))[self.row, length]
         probs = probs * backoff_weights[:, :1]
-        return probs.index_put_((self.row, self.followers), match_weights[self.row, index], accumulate=True)
+        return probs.index_put_((self.row, self.followers), weights, accumulate=True)
+
+
+def _all_indices(x: Tensor) -> Tensor:
+    """Return the rows and columns of all elements of `x`, (rows * columns, 2)."""
+    rows, columns = x.shape
+    index = torch.arange(rows * columns, device=x.device)
+    return torch.stack((torch.div(index, columns, rounding_mode="floor"), index % columns), dim=1)

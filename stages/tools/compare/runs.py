@@ -1,5 +1,6 @@
 """Read the parameters, metrics, learning curve and machine of a run from DVC."""
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import Any
 import dvc.api
 import pandas as pd
 from dvc.exceptions import DvcException
+from dvc_data.index import DataIndexError
+from ruamel.yaml import YAML
 from scmrepo.exceptions import SCMError
 
 from stages.core.errors import InputError
@@ -67,10 +70,7 @@ def read_run(revision: str) -> Run:
     numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
     if not numbers:
         raise InputError(f"'{revision}' has no metrics; run `dvc repro` there first")
-    provenance = read_file("data/raw/corpus.json", rev)
-    if provenance is not None:
-        text = json.loads(provenance)
-        params["text"] = f"{text['name']} {text['sha256'][:8]}"
+    params |= read_inputs(rev)
     curve, config = read_file("reports/train.tsv", rev), read_file("models/config.json", rev)
     return Run(
         name=revision,
@@ -81,13 +81,32 @@ def read_run(revision: str) -> Run:
     )
 
 
+def read_inputs(rev: str | None) -> dict[str, str]:
+    """Return what else than parameters a result depends on, with digests from dvc.lock, which needs no cache."""
+    stages = (YAML(typ="safe").load(read_file("dvc.lock", rev) or "") or {}).get("stages", {})
+    train, tokenize = (stages.get(name, {}).get("deps", []) for name in ("train", "tokenize"))
+    digests = {dependency["path"]: str(dependency.get("md5", ""))[:8] for dependency in (*tokenize, *train)}
+    inputs = {
+        "text": digests.get("data/raw/corpus.txt", ""),
+        "tokenizer": digests.get("data/tokens/tokenizer.json", ""),
+    }
+    code = "".join(digest for path, digest in sorted(digests.items()) if path.startswith("stages/"))
+    inputs["code"] = hashlib.md5(code.encode()).hexdigest()[:8] if code else ""
+    provenance = read_file("data/raw/corpus.json", rev)
+    if provenance is not None:
+        inputs["text"] = f"{json.loads(provenance)['name']} {inputs['text']}".strip()
+    return {name: value for name, value in inputs.items() if value}
+
+
 def read_file(path: str, rev: str | None) -> str | None:
     """Return the content of a file in a revision, or None if it is not available, for example not in the cache."""
     try:
         if rev is None:
             return Path(path).read_text(encoding="utf-8")
-        text: str = dvc.api.read(path, rev=rev)
-    except (DvcException, SCMError, OSError):
+        here = Path.cwd()
+        top = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
+        text: str = dvc.api.read((here.relative_to(top) / path).as_posix(), rev=rev)  # relative to git's folder
+    except (DvcException, SCMError, OSError, DataIndexError, KeyError):  # the third: a folder that is not in the cache
         return None
     return text
 

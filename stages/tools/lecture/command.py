@@ -32,8 +32,8 @@ TRAIN_FRACTION = 0.9
 def command(params_path: Path, corpus_path: Path, numbers_path: Path, pages_folder: Path) -> None:
     """Reproduce the notebook of the lecture, on the CPU and in float32, and explain the results on a page.
 
-    `dvc repro lecture/dvc.yaml` runs it. With the seeds and steps of params.yaml, the results are those of the
-    notebook.
+    With the seeds and steps of params.yaml, the results are those of the notebook. The text must be there: `dvc repro`
+    or `folio download` fetches it.
 
     Example: folio lecture --numbers reports/lecture.json --pages reports/lecture
     """

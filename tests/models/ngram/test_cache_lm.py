@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.models.kneser_ney import KneserNey
-from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, apply_cache_lm, find_context_matches, ngram_strengths
+from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, apply_cache_lm, ngram_strengths
+from stages.models.ngram.context_matches import find_context_matches
 from stages.models.ngram.mixture import expert_log_probs
 from tests.conftest import model_params
 
