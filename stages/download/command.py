@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
 
@@ -130,6 +130,7 @@ def is_up_to_date(params: DownloadParams, corpus_path: Path) -> bool:
     try:
         provenance = json.loads(corpus_path.with_suffix(".json").read_text(encoding="utf-8"))
         pinned = pinned_corpus(params)
-        return bool(provenance["name"] == pinned.name) and sha256(corpus_path) == pinned.sha256
-    except (OSError, ValueError, KeyError, TypeError, TextError):
+        is_current = {field.name for field in fields(Provenance)} <= provenance.keys()  # else of an earlier version
+        return is_current and bool(provenance["name"] == pinned.name) and sha256(corpus_path) == pinned.sha256
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, TextError):
         return False

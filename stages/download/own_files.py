@@ -29,6 +29,7 @@ TABLE_SUFFIXES = {".jsonl", ".ndjson", ".parquet"}
 TEXT_SUFFIXES = {".txt"} | TABLE_SUFFIXES
 ROWS_PER_BATCH = 1000
 MAX_NAMES_IN_MESSAGE = 10
+NO_ENDING = "no ending"
 OWN_NAMES = ("README.md", ".gitignore")  # of the folder itself
 BOM = "\ufeff"
 NAMES_A_KIND = re.compile(r"(.*\.[^*?\[\]./]+|[^*?\[\]]+)")  # a pattern that ends in a suffix, or has no wildcards
@@ -67,9 +68,10 @@ def read_own_files(folder: Path, column: str, sources: Mapping[str, float]) -> I
     """
     owners, left_out = find_files(folder, sources)
     if left_out:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
-        hint = "; to read other endings as text, name them in download.sources, for example '*.md'"
-        log.warning("%s: %d files are read and %d left out (%s)%s", folder, len(owners), left_out.total(), kinds, hint)
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(left_out.items()))
+        log.warning("%s: files read: %d, left out: %d (%s)", folder, len(owners), left_out.total(), kinds)
+        if any(kind.startswith(".") or kind == NO_ENDING for kind in left_out):
+            log.warning("to read other files as text, name them in download.sources, for example as '*.md'")
     if not owners:
         raise TextError(
             f"download.corpus is 'own', but {folder}/ has no file of a supported type "
@@ -102,11 +104,11 @@ def find_files(folder: Path, sources: Mapping[str, float]) -> tuple[dict[Path, s
         elif any(part.startswith(".") for part in Path(name).parts):
             left_out["hidden"] += 1
         elif pattern is None:
-            left_out["that match no pattern"] += 1
+            left_out["no pattern matches"] += 1
         elif text_suffix(path) in TEXT_SUFFIXES or NAMES_A_KIND.fullmatch(pattern):
             owners[path] = pattern
         else:
-            left_out[text_suffix(path) or "without an ending"] += 1
+            left_out[text_suffix(path) or NO_ENDING] += 1
     return owners, left_out
 
 

@@ -49,8 +49,7 @@ class CorpusWriter:
             if self.documents:
                 self._append(SEPARATOR)
             self.documents.append((self.characters, chunk.source, chunk.weight))
-        self._append(chunk.text)
-        self._document.update(chunk.text.encode())
+        self._document.update(self._append(chunk.text))
         self._length += len(chunk.text)
 
     def end_document(self) -> None:
@@ -70,11 +69,13 @@ class CorpusWriter:
         self._name, self._length, self._document = name, 0, hashlib.sha256()
         self._before = self.digest.copy(), self.size, self.characters
 
-    def _append(self, text: str) -> None:
+    def _append(self, text: str) -> bytes:
+        """Write a text and return its bytes."""
         content = text.encode()
         self.file.write(content)
         self.digest.update(content)
         self.size, self.characters = self.size + len(content), self.characters + len(text)
+        return content
 
 
 def write_corpus(chunks: Iterable[DocumentChunk], path: Path) -> CorpusFile:

@@ -111,7 +111,7 @@ def command(
     if metrics["val_copied_share"] > LARGELY_COPIED:
         log.warning(
             "%.0f %% of the validation text occurs in the training text (val_copied_share): the losses do not show how "
-            "well the model predicts new text. Remove what is in the text twice",
+            "well the model predicts new text. If the text contains copies, remove them",
             100 * metrics["val_copied_share"],
         )
     log.info("next: folio sample, folio report, folio compare HEAD workspace")
@@ -212,7 +212,7 @@ def measure_overlap(trained: TrainedModel, train: Tensor, val: Tensor) -> Metric
     """
     start = val[:1].long().expand(OVERLAP_SAMPLES, 1)
     seeds = list(range(OVERLAP_SAMPLES))
-    generated = generate_tokens(trained.model, start, OVERLAP_LENGTH, SamplingParams(), seeds).cpu().numpy()
+    generated = generate_tokens(trained.model, start, OVERLAP_LENGTH, SamplingParams(), seeds).numpy()
     decode, training_text = trained.tokenizer.decode, TrainingText(train.cpu().numpy(), trained.tokenizer)
     of_model = verbatim_overlap([decode(ids)[:OVERLAP_LENGTH] for ids in generated], training_text)
     val_text = decode(val[: generated.size].cpu().numpy())[: generated.size]

@@ -1,16 +1,15 @@
 """Sample the next token from the logits of a model."""
 
-import math
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from stages.core.errors import ParameterError
+from stages.core.params import Section
 
 
-@dataclass(frozen=True)
-class SamplingParams:
+class SamplingParams(Section):
     """How tokens are sampled. The filters apply after the temperature, each to what the previous one left.
 
     Attributes:
@@ -22,25 +21,10 @@ class SamplingParams:
             arXiv:2407.01082).
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ParameterError: if one is outside its range.
-        """
-        for name, is_valid, allowed in (
-            ("temperature", 0.0 <= self.temperature < math.inf, "0 or more"),
-            ("top_k", isinstance(self.top_k, int) and self.top_k >= 0, "a whole number, 0 or more"),
-            ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
-            ("min_p", 0.0 <= self.min_p <= 1.0, "from 0 to 1"),
-        ):
-            if not is_valid:
-                raise ParameterError(f"{name} is {getattr(self, name)!r}: it must be {allowed}")
+    temperature: float = Field(default=1.0, ge=0.0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
 
     def distribution(self, logits: Tensor) -> Tensor:
         """Return the probabilities to sample from: (…, V) logits -> (…, V) float64."""
@@ -68,6 +52,20 @@ class SamplingParams:
         cumulative = self.distribution(logits).cumsum(-1)
         thresholds = uniforms.double()[:, None] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, thresholds, right=True).clamp_(max=logits.shape[-1] - 1)
+
+
+class GenerationParams(SamplingParams):
+    """How a text is continued.
+
+    Attributes:
+        max_new_tokens: number of tokens to generate.
+        stop: a sample ends before the first of these texts.
+        seed: of the sample.
+    """
+
+    max_new_tokens: int = Field(default=500, ge=1)
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(default=[])
+    seed: int = Field(default=1337, ge=0, lt=2**63)
 
 
 def _filter(probs: Tensor, mask: Tensor) -> Tensor:

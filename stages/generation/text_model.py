@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core.errors import ParameterError, TextError
+from stages.core.errors import TextError
+from stages.core.params import check_section
 from stages.generation.prompts import UnknownPolicy, replace_unknown
-from stages.generation.sampling import SamplingParams
+from stages.generation.sampling import GenerationParams, SamplingParams
 from stages.generation.streaming import stream_tokens
 from stages.losses.losses import token_losses
 from stages.losses.windows import sliding_windows
@@ -64,20 +65,24 @@ class TextModel:
     ) -> str:
         """Return the prompt and a continuation, which ends before the first of the `stop` texts.
 
-        See `SamplingParams` for temperature, top_k, top_p and min_p, and `replace_unknown` for `unknown`.
+        See `GenerationParams` for the arguments, and `replace_unknown` for `unknown`.
 
         Raises:
             TextError: if the prompt has characters outside the vocabulary and `unknown` is `error`.
             ParameterError: if another value is not allowed.
         """
-        if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
-            raise ParameterError(f"max_new_tokens is {max_new_tokens!r}: it must be a whole number, 0 or more")
-        stop = (stop,) if isinstance(stop, str) else stop
-        if not all(isinstance(text, str) and text for text in stop):
-            raise ParameterError(f"stop is {list(stop)!r}: it must contain texts of at least one character")
-        sampling = SamplingParams(temperature, top_k, top_p, min_p)
+        values = {
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "max_new_tokens": max_new_tokens,
+            "stop": [stop] if isinstance(stop, str) else list(stop),
+            "seed": seed,
+        }
+        params = check_section(values, GenerationParams, "generate")
         prompt = replace_unknown(prompt, self.tokenizer, unknown)
-        return self.generate_samples(prompt, max_new_tokens, sampling, [seed], stop)[0].text
+        return self.generate_samples(prompt, params.max_new_tokens, params, [params.seed], params.stop)[0].text
 
     def generate_samples(
         self, prompt: str, max_new_tokens: int, sampling: SamplingParams, seeds: Sequence[int], stop: Sequence[str] = ()

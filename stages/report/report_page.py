@@ -62,8 +62,8 @@ class ReportData:
     has_unknown: bool
 
     @property
-    def was_trained_on_validation_text(self) -> bool:
-        """Return whether the training text contains most of the validation text."""
+    def validation_repeats_training(self) -> bool:
+        """Return whether most of the validation text occurs in the training text."""
         return self.metrics["val_copied_share"] > LARGELY_COPIED
 
     @property

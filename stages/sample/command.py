@@ -18,7 +18,6 @@ from stages.core.options import StageCommand, model_option, output_file_option, 
 from stages.core.params import check_section, read_section
 from stages.core.text_files import read_text
 from stages.generation.prompts import replace_unknown, unknown_option
-from stages.generation.sampling import SamplingParams
 from stages.generation.text_model import Sample, TextModel
 from stages.models.model_folder import load_model
 from stages.sample.interactive import run_interactive
@@ -75,20 +74,19 @@ def command(
     if params.num_samples < MIN_PARALLEL_SAMPLES or interactive or sys.stdout.isatty():
         torch.set_num_threads(1)
     text_model = TextModel(trained, torch_device)
-    sampling = SamplingParams(params.temperature, params.top_k, params.top_p, params.min_p)
     if interactive:
-        run_interactive(text_model, params, sampling, unknown)
+        run_interactive(text_model, params, unknown)
         return
     prompt = replace_unknown(params.prompt, text_model.tokenizer, unknown)
     seeds = [params.seed + index for index in range(params.num_samples)]
     if output is None and not as_json and sys.stdout.isatty():
         for seed in seeds:
             click.echo(escape_controls(prompt), nl=False)
-            for piece in text_model.stream(prompt, params.max_new_tokens, sampling, seed, params.stop):
+            for piece in text_model.stream(prompt, params.max_new_tokens, params, seed, params.stop):
                 click.echo(escape_controls(piece), nl=False)
             click.echo("\n" if seed != seeds[-1] else "")
         return
-    samples = text_model.generate_samples(prompt, params.max_new_tokens, sampling, seeds, params.stop)
+    samples = text_model.generate_samples(prompt, params.max_new_tokens, params, seeds, params.stop)
     if output is None:
         click.echo(format_json_lines(samples) if as_json else "\n\n".join(sample.text for sample in samples))
         return

@@ -7,14 +7,11 @@ import click
 from stages.core.display import escape_controls, printable
 from stages.core.errors import TextError
 from stages.generation.prompts import UnknownPolicy, replace_unknown
-from stages.generation.sampling import SamplingParams
 from stages.generation.text_model import TextModel
 from stages.sample.params import SampleParams
 
 
-def run_interactive(
-    text_model: TextModel, params: SampleParams, sampling: SamplingParams, unknown: UnknownPolicy
-) -> None:
+def run_interactive(text_model: TextModel, params: SampleParams, unknown: UnknownPolicy) -> None:
     """Ask for prompts until the end of input (Ctrl-D); Ctrl-C ends the current sample.
 
     Each sample uses the next seed. An empty line continues the text so far.
@@ -35,7 +32,7 @@ def run_interactive(
         try:
             text = replace_unknown(prompt, text_model.tokenizer, unknown) if prompt else text
             click.echo(escape_controls(text), nl=False)
-            for piece in text_model.stream(text, params.max_new_tokens, sampling, seed, params.stop):
+            for piece in text_model.stream(text, params.max_new_tokens, params, seed, params.stop):
                 text += piece
                 click.echo(escape_controls(piece), nl=False)
         except TextError as error:

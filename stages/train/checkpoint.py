@@ -43,8 +43,9 @@ LOCK_SECONDS = 1.0
 DIGEST_BYTES = 32
 CHECKPOINT, FINISHED = "checkpoint", "finished"
 CODE_FOLDERS = ("stages.core.", "stages.tokenizers.", "stages.models.", "stages.losses.", "stages.train.")
-# Variables that select other instructions in the libraries that PyTorch computes with.
-KERNEL_VARIABLES = re.compile(r"(ONEDNN|DNNL|MKL|OPENBLAS|ATEN|TORCHINDUCTOR|CUBLAS|NVIDIA)_\w+")
+# Variables that select other instructions in the libraries that PyTorch computes with. NVIDIA_VISIBLE_DEVICES is none:
+# it names another GPU of the same kind whenever a pod is started again.
+KERNEL_VARIABLES = re.compile(r"(ONEDNN|DNNL|MKL|OPENBLAS|ATEN|TORCHINDUCTOR|CUBLAS)_\w+|NVIDIA_TF32_OVERRIDE")
 
 
 class TrainingCheckpoint:
@@ -88,7 +89,7 @@ class TrainingCheckpoint:
             write_json(self.folder / "fingerprint.json", self.fingerprint)
             yield
             if not (self.folder / FINISHED).exists():
-                shutil.rmtree(self.folder)
+                shutil.rmtree(self.folder, ignore_errors=True)
         finally:
             owner.unlink(missing_ok=True)
             lock.release()

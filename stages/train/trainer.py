@@ -49,7 +49,7 @@ class CurvePoint:
         return self.val_loss if self.held_out_loss is None else self.held_out_loss
 
 
-DIVERGED = 2.0  # times the loss of a uniform distribution: more, in training, than any initial weights give
+DIVERGED = 2.0  # times the loss of a uniform distribution; the initial weights of every model here give less
 COLUMNS = tuple(field.name for field in fields(CurvePoint) if field.name != "held_out_loss")
 
 

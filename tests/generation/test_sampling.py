@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from stages.core.errors import ParameterError
+from stages.core.params import check_section
 from stages.generation.sampling import SamplingParams
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -3.0])
@@ -77,5 +78,5 @@ def test_the_smallest_and_largest_uniforms_select_possible_tokens(uniforms):
 )  # fmt: skip
 def test_values_outside_their_range_are_named(values):
     ((name, value),) = values.items()
-    with pytest.raises(ParameterError, match=rf"^{name} is {value!r}: it must be"):
-        SamplingParams(**values)
+    with pytest.raises(ParameterError, match=rf"^generate\.{name} is {value!r} \(\w+\): input should be"):
+        check_section(values, SamplingParams, "generate")

@@ -86,13 +86,13 @@ def test_a_possible_beginning_of_a_stop_text_is_held_back(pieces, stop, expected
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"top_p": 0.0}, "top_p is 0.0"),
+        ({"top_p": 0.0}, r"generate\.top_p is 0.0 \(float\): input should be greater than 0"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"unknown": "skipp"}, "unknown is 'skipp': it must be one of error, skip, nearest"),
         ({"max_new_tokens": -1}, "max_new_tokens is -1"),
         ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5"),
-        ({"stop": [""]}, "stop is"),
-        ({"stop": ("a", 5)}, "stop is"),
+        ({"stop": [""]}, r"generate\.stop\.0 is ''"),
+        ({"stop": ("a", 5)}, r"generate\.stop\.1 is 5"),
     ],
 )
 def test_the_library_names_values_that_are_not_allowed(text_model, values, message):

@@ -1,8 +1,8 @@
 """Count what the default model asks of a GPU, on the stand-in: `python -m tests.gpu.operations`.
 
-Prints, for a training step and for a generated token, the operations that run on the device, without those that only
-return another view of a tensor, and the most frequent ones; how often the program waits for the device; and the bytes
-that are copied. The numbers are those of PyTorch's eager mode: `train.compile`, which is on by default on CUDA, fuses
+Prints, for a training step, a log line and a generated token, the operations that run on the device, without those that
+only return another view of a tensor, and the most frequent ones; how often the program waits for the device; and the
+bytes that are copied. The numbers are those of PyTorch's eager mode: `train.compile`, which is on by default on CUDA, fuses
 the operations of the network. Needs the results of `dvc repro`.
 """
 
@@ -48,6 +48,8 @@ def main() -> None:
         for _ in range(2):
             trainer.take_step()
         report("a training step", 2)
+        trainer.check_finite()
+        report("a log line", 1)
         model = load_model(Path("models")).model.to(device).eval()
         prompt = inputs.val[:1000].long()[None]
         tokens = stream_tokens(model, prompt, 12, SamplingParams(), [1])

@@ -199,9 +199,9 @@ def test_names_and_prompts_are_text_in_the_page_and_in_the_model_card(tmp_path: 
         assert "&lt;b>bold" in shown or "&lt;b&gt;bold" in shown
 
 
-def test_a_validation_part_that_was_trained_on_is_announced(tmp_path: Path, monkeypatch):
+def test_a_validation_text_that_repeats_the_training_text_is_announced(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_project(make_text(300) * 10, train={"max_steps": 2})
     assert "of the validation text occurs in the training text" in run("evaluate").stderr
     for name in ("report.html", "model_card.md"):
-        assert "Part of the validation text was trained on." in Path("reports", name).read_text()
+        assert "The validation text repeats the training text." in Path("reports", name).read_text()
