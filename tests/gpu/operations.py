@@ -2,8 +2,8 @@
 
 Prints, for a training step, a log line and a generated token, the operations that run on the device, without those that
 only return another view of a tensor, and the most frequent ones; how often the program waits for the device; and the
-bytes that are copied. The numbers are those of PyTorch's eager mode: `train.compile`, which is on by default on CUDA, fuses
-the operations of the network. Needs the results of `dvc repro`.
+bytes that are copied. The numbers are those of eager mode: `train.compile`, which is on by default on CUDA, fuses the
+operations of the network. Needs the results of `dvc repro`.
 """
 
 from collections import Counter
