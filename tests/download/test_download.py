@@ -249,6 +249,15 @@ def test_another_licence_reaches_corpus_json_though_the_text_is_kept(download: D
     assert provenance()["licence"] == "CC0-1.0"
 
 
+def test_a_corpus_json_of_an_earlier_version_is_written_again(download: Download):
+    put(MIRRORED, TEXT)
+    succeeded(download())
+    current = provenance()
+    put(PROVENANCE, json.dumps({name: value for name, value in current.items() if name != "copies"}))
+    succeeded(download())
+    assert provenance() == current
+
+
 def test_what_was_there_stays_whole_when_fetching_fails(download: Download, tmp_path: Path):
     put(Path("data/own/a.txt"), "mine\n")
     succeeded(download(corpus="own"))

@@ -190,3 +190,17 @@ def test_two_writers_and_a_reader_never_see_a_mixture(tmp_path):
         for writer in writers:
             writer.result()
     assert loaded
+
+
+def test_weights_that_another_process_wrote_in_between_do_not_pass_for_ours(tmp_path, monkeypatch):
+    saved(tmp_path / "other")
+    others = (tmp_path / "other/model.safetensors").read_bytes()
+
+    def write_and_be_overwritten(path, content):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(others if path.name == "model.safetensors" else content)
+
+    monkeypatch.setattr("stages.models.model_folder.write_bytes", write_and_be_overwritten)
+    saved(tmp_path / "ours", n_embd=24)
+    with pytest.raises(ModelError, match=r"model\.safetensors is damaged"):
+        load_model(tmp_path / "ours")
