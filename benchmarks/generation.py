@@ -25,7 +25,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from stages.core.device import tokens_to_device
 from stages.core.params import without_auto
-from stages.generation.sampling import SamplingParams
+from stages.generation.params import SamplingParams
+from stages.generation.sampling import sample_token
 from stages.generation.streaming import draw_uniforms, generate_tokens
 from stages.generation.text_model import TextModel
 from stages.models.base import LanguageModel, build_model
@@ -110,7 +111,7 @@ def plain_kv_cache(model: LanguageModel) -> Callable[[int], Any]:
         kv_cache, uniforms = model.new_kv_cache(), draw_uniforms(list(range(streams)), LENGTH)
         ids = torch.zeros(streams, 1, dtype=torch.int64)
         for index in range(LENGTH):
-            ids = SamplingParams().sample_from(model(ids, kv_cache=kv_cache)[:, -1], uniforms[:, index])
+            ids = sample_token(model(ids, kv_cache=kv_cache)[:, -1], uniforms[:, index], SamplingParams())
 
     return generate
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.training_inputs import TrainingInputs, read_inputs
 from stages.core.logs import peak_memory
-from stages.generation.sampling import SamplingParams
+from stages.generation.params import SamplingParams
 from stages.generation.streaming import generate_tokens
 from stages.losses.losses import evaluate_loss
 from stages.losses.windows import blockwise_windows

@@ -7,7 +7,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from torch import Tensor
 
-from stages.core.device import ComputeParams, prepare_device, tokens_to_device
+from stages.core.compute_params import ComputeParams
+from stages.core.device import prepare_device, tokens_to_device
 from stages.core.params import without_auto
 from stages.models.base import LanguageModel
 from stages.models.params import ModelParams

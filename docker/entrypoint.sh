@@ -35,7 +35,7 @@ fi
 
 case "${1:-}" in
 '' | -*) set -- dvc repro "$@" ;;
-download | tokenize | train | evaluate | sample | report | compare | score | export | lecture) set -- folio "$@" ;;
+download | tokenize | train | evaluate | sample | report | compare | score | export) set -- folio "$@" ;;
 esac
 [ "$1 ${2:-}" = "dvc repro" ] || exec "$@"
 
@@ -56,6 +56,9 @@ while [ -n "$stopped" ] && kill -0 "$child" 2>/dev/null; do
 done
 [ "$code" = 0 ] || [ ! -s "$FOLIO_EXIT_FILE" ] || code=$(cat "$FOLIO_EXIT_FILE")
 rm -f "$FOLIO_EXIT_FILE"
+if [ "$code" = 137 ] && [ -z "$stopped" ]; then
+  say "a stage was killed or crashed, perhaps because there was no memory left"
+fi
 if [ -n "$stopped" ] && [ "$code" != 0 ]; then
   say "stopped; the next run resumes from the saved checkpoint"
   exit 143

@@ -4,9 +4,12 @@ Commands that do not need PyTorch start quickly this way. `dvc.yaml` runs the st
 stages.train`), so that a copy of the project made for an experiment runs its own code.
 """
 
+import sys
 from importlib import import_module
 
 import click
+
+from stages.core.options import Program
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "download": ("stages.download.command", "Fetch the text and record where it came from."),
@@ -18,11 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("stages.tools.compare.command", "Compare runs: what differs, and whether seed noise explains it."),
     "score": ("stages.tools.score", "Print the bits per character of a text under the model."),
     "export": ("stages.tools.export.command", "Export the model to other libraries."),
-    "lecture": ("stages.tools.lecture.command", 'Reproduce the notebook of the lecture "Let\'s build GPT".'),
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Program, click.Group):
     """A group that knows its commands by name and imports them when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -33,7 +35,11 @@ class LazyGroup(click.Group):
         """Import and return a command, or return None if there is no such command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        try:
+            command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        except KeyboardInterrupt:  # importing PyTorch takes a second
+            click.echo("interrupted", err=True)
+            sys.exit(130)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -90,7 +90,7 @@ MUTATIONS = {
     ),
     "young average keeps its decay": Mutation("stages/train/trainer.py", "max(1 - self.params.ema_decay, 1 / (1 + self.step / 10))", "1 - self.params.ema_decay"),
     "targets not shifted": Mutation("stages/train/batches.py", "self.tokens[positions + 1].long()", "self.tokens[positions].long()"),
-    "temperature ignored": Mutation("stages/generation/sampling.py", "(logits.double() / self.temperature)", "logits.double()"),
+    "temperature ignored": Mutation("stages/generation/sampling.py", "(logits.double() / params.temperature)", "logits.double()"),
     "top-p drops the token that crosses the threshold": Mutation("stages/generation/sampling.py", "more_likely = ordered.cumsum(-1) - ordered", "more_likely = ordered.cumsum(-1)"),
     "sliding evaluation counts too much": Mutation("stages/losses/windows.py", "first_counted=block_size - stride)", "first_counted=block_size - stride - 1)"),
     "floating-point cumulative sum on a GPU": Mutation(

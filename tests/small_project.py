@@ -54,6 +54,8 @@ def set_params(**sections: dict[str, object]) -> None:
 def run(*words: str, fails: int = 0) -> Result:
     """Run a `folio` command in this process and check its exit code."""
     result = CliRunner().invoke(folio, words)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
     assert result.exit_code == fails, result.output
     return result
 

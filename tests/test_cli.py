@@ -2,9 +2,11 @@
 
 import errno
 import logging
+import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
@@ -12,7 +14,10 @@ from click.testing import CliRunner
 
 from stages.cli import COMMANDS, folio
 from stages.core.errors import InputError, TextError, WorkError
-from stages.core.options import StageCommand
+from stages.core.options import KILLED, StageCommand
+from tests.import_graph import ROOT
+
+NO_MEMORY = "not enough memory ({}); end other programs, or set smaller sizes in params.yaml, such as batch_size"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -48,6 +53,9 @@ def test_an_unknown_command_is_refused():
         (WorkError("it failed"), 1, "Error: it failed"),
         (OSError(errno.ENOSPC, "No space left on device", "models/x"), 1, "Error: No space left on device: models/x"),
         (OSError(errno.EROFS, "Read-only file system"), 1, "Error: Read-only file system: while writing"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9), 1, "Error: File name too long: xxxxxxxxx"),
+        (MemoryError("Unable to allocate 1 EiB"), 1, f"Error: {NO_MEMORY.format('Unable to allocate 1 EiB')}"),
+        (RuntimeError("CUDA out of memory. Tried\nmore"), 1, f"Error: {NO_MEMORY.format('CUDA out of memory. Tried')}"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
@@ -61,12 +69,13 @@ def test_an_error_is_one_line_and_an_exit_code(error, exit_code, line):
     assert result.stderr.strip() == line
 
 
-def test_our_own_bugs_keep_their_traceback():
+@pytest.mark.parametrize("bug", [ZeroDivisionError(), RuntimeError("a bug"), OSError(errno.EINVAL, "a bug")])
+def test_our_own_bugs_keep_their_traceback(bug):
     @click.command(cls=StageCommand)
     def fails() -> None:
-        raise ZeroDivisionError
+        raise bug
 
-    assert isinstance(CliRunner().invoke(fails).exception, ZeroDivisionError)
+    assert CliRunner().invoke(fails).exception is bug
 
 
 @pytest.mark.parametrize(
@@ -88,11 +97,40 @@ def test_output_stays_inside_the_project(tmp_path, monkeypatch, words, path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_link_does_not_lead_output_outside_the_project(tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    Path("models").symlink_to(tmp_path)
+    Path("inside").symlink_to(".")
+    result = CliRunner().invoke(folio, ["train", "--model", "models/x"])
+    assert result.exit_code == 2
+    assert "'models/x' is outside the project folder" in result.stderr
+    assert "outside" not in CliRunner().invoke(folio, ["train", "--model", "inside/x"]).stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "after"), [(0, "", ""), (3, "", "3\n"), (3, "mine", "mine"), (None, "", "1\n")]
+)
+def test_the_exit_code_is_written_for_a_program_that_hides_it(tmp_path, monkeypatch, code, before, after):
+    path = tmp_path / "exit code"
+    path.write_text(before)
+    monkeypatch.setenv("FOLIO_EXIT_FILE", str(path))
+
+    @click.command(cls=StageCommand)
+    def stage() -> None:
+        assert path.read_text() == (before or f"{KILLED}\n")
+        sys.exit(code) if code is not None else 1 / 0
+
+    assert CliRunner().invoke(stage).exit_code == (1 if code is None else code)
+    assert path.read_text() == after
+
+
 @pytest.mark.parametrize(("option", "levels"), [("-q", []), ("-v", ["INFO", "DEBUG"])])
 def test_quiet_logs_nothing_and_verbose_logs_the_duration(option, levels, monkeypatch, tmp_path, request):
     from stages.core import logs
 
     monkeypatch.chdir(tmp_path)
+    Path("params.yaml").touch()
     request.addfinalizer(lambda: logs.log.setLevel(logging.INFO))
 
     @click.command(cls=StageCommand)
@@ -104,3 +142,31 @@ def test_quiet_logs_nothing_and_verbose_logs_the_duration(option, levels, monkey
     lines = (tmp_path / "logs/work.log").read_text().splitlines()
     assert [line.split()[2] for line in lines] == levels
     assert not levels or "took" in lines[-1]
+
+
+def test_outside_a_project_no_log_file_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(folio, ["train"])
+    assert "params.yaml does not exist; run this in the project folder" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_problem(tmp_path, closed):
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m stages.cli score nosuch.txt {closed}"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr + done.stdout
+    assert ("models has no model" in done.stderr) is ("2>&-" not in closed)
+
+
+def test_an_interruption_while_pytorch_is_imported_is_one_line(monkeypatch):
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stages.cli.import_module", interrupt)
+    result = CliRunner().invoke(folio, ["train"])
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted\n"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from stages.models.model_folder import load_model, save_model
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import load_sources, load_tokens
 from tests.conftest import make_text
@@ -159,7 +160,9 @@ def test_sources_train_by_their_weights_and_each_validates(tmp_path, monkeypatch
         for number in range(10):
             (folder / f"{number}.txt").write_text(f"{letter} {number}\n" * 100)
     set_params(
-        download={"corpus": "own", "sources": {"rare/*": 3, "common/*": 1}}, model={"prior": "none", "block_size": 8}
+        download={"corpus": "own", "sources": {"rare/*": 3, "common/*": 1}},
+        model={"prior": "none", "block_size": 8},
+        sample={"prompt": None},
     )
     for stage in ("download", "tokenize", "train"):
         run(stage)
@@ -174,7 +177,9 @@ def test_sources_train_by_their_weights_and_each_validates(tmp_path, monkeypatch
     assert tokenizer.decode(train[sources[1].start :][:3]) == "c 0"
     weights = [Path("models/model.safetensors").read_bytes()]
     set_params(
-        download={"corpus": "own", "sources": {"rare/*": 1, "common/*": 1}}, model={"prior": "none", "block_size": 8}
+        download={"corpus": "own", "sources": {"rare/*": 1, "common/*": 1}},
+        model={"prior": "none", "block_size": 8},
+        sample={"prompt": None},
     )
     for stage in ("download", "tokenize", "train"):
         run(stage)
@@ -318,3 +323,40 @@ def test_settings_that_are_auto_are_chosen_recorded_and_shown(project):
     run("report")
     assert f"{config['model']['n_embd']} (auto)" in Path("reports/report.html").read_text()
     assert f"train.max_steps: {config['training']['steps']} (auto)" in Path("reports/model_card.md").read_text()
+
+
+def test_prompts_are_checked_as_soon_as_the_vocabulary_is_known(project):
+    for section, key in (("sample", "prompt"), ("evaluate", "attention_prompt")):
+        set_params(**{section: {key: "the 🍌"}})
+        for stage in ("tokenize", "train"):
+            assert f"params.yaml: {section}.{key} is 'the 🍌': unknown character '🍌'" in run(stage, fails=2).stderr
+    set_params(sample={"top_p": 2.0})
+    for stage in ("download", "tokenize", "train", "evaluate", "report"):
+        assert "params.yaml: sample.top_p is 2.0" in run(stage, fails=2).stderr
+
+
+def test_without_a_prompt_a_text_without_line_breaks_is_continued_too(project):
+    Path("data/raw/corpus.txt").write_text("gattaca" * 500)
+    set_params(sample={"prompt": None}, model={"prior": "none"})
+    for stage in ("tokenize", "train"):
+        run(stage)
+    run("sample", "--output", "reports/samples.txt")
+    assert Path("reports/samples.txt").read_text().startswith("--- sample 1 ---\na")
+    assert set(run("sample").stdout) <= set("gatc\n")
+
+
+def test_a_model_is_never_replaced_by_an_export(with_model):
+    pytest.importorskip("transformers")
+    before = {path.name: path.read_bytes() for path in Path("models").iterdir()}
+    result = run("export", "--to", "huggingface", "--output", "models", fails=2)
+    assert "models contains a model of Folio, which would be replaced; choose another --output" in result.stderr
+    assert {path.name: path.read_bytes() for path in Path("models").iterdir()} == before
+
+
+def test_a_model_whose_loss_is_no_number_is_refused(with_model):
+    trained = load_model(Path("models"))
+    for weight in trained.model.parameters():
+        weight.data.fill_(1e38)
+    save_model(Path("models"), trained.model, trained.tokenizer, trained.training)
+    assert "the loss of the model in models is nan; train it again" in run("evaluate", fails=2).stderr
+    assert not Path("reports/metrics.json").exists()

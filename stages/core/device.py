@@ -7,26 +7,16 @@ import sys
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
+from stages.core.compute_params import ComputeParams
 from stages.core.errors import ParameterError
 from stages.core.logs import log
-from stages.core.params import Section
-
-
-class ComputeParams(Section):
-    """Section `compute`: device, threads and precision of every stage that uses PyTorch."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: int = Field(default=0, ge=0, le=1024)
-    deterministic: bool = True
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 def prepare_device(params: ComputeParams) -> torch.device:

@@ -19,5 +19,5 @@ def hide_secrets(text: str) -> str:
 
 
 def printable(message: str) -> str:
-    """Return a message for a terminal or a log file."""
-    return escape_controls(hide_secrets(message))
+    """Return a message for a terminal or a log file; names of files may have parts that are not UTF-8."""
+    return escape_controls(hide_secrets(message.encode(errors="backslashreplace").decode()))

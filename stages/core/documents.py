@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.errors import TextError
-from stages.core.files import atomic_write
+from stages.core.files import atomic_write, read_array
 
 # start: first character of the document; source: number of its source; weight: how often training samples the source.
 DOCUMENT = np.dtype([("start", "<i8"), ("source", "<i4"), ("weight", "<f8")])
@@ -31,12 +31,17 @@ def read_documents(corpus: Path) -> DocumentTable:
     path = documents_path(corpus)
     if not path.exists():
         return np.array([SINGLE_DOCUMENT], dtype=DOCUMENT)
-    try:
-        table: DocumentTable = np.load(path)
-    except (OSError, ValueError) as error:
-        raise TextError(f"{path} is damaged ({error}); `dvc repro -f download` writes it again") from None
+    table: DocumentTable = read_array(path, "download")
     if table.dtype != DOCUMENT:
         raise TextError(f"{path} was written by another version of Folio; `dvc repro -f download` writes it again")
+    starts, sources, weights = table["start"], table["source"], table["weight"]
+    is_valid = (
+        (table.ndim == 1 and len(table) > 0 and starts[0] == 0)
+        and ((np.diff(starts) > 0).all() and (np.diff(sources) >= 0).all() and sources[0] >= 0)
+        and (np.isfinite(weights).all() and weights.min() > 0)
+    )
+    if not is_valid:
+        raise TextError(f"{path} is damaged (impossible values); `dvc repro -f download` writes it again")
     return table
 
 

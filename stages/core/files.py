@@ -6,10 +6,15 @@ import json
 import os
 import tempfile
 import time
+import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+
+from stages.core.errors import TextError
 
 try:
     import fcntl
@@ -75,6 +80,25 @@ def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[int | 
     """Write a table as TSV with a header row; floats keep six significant digits."""
     lines = ["\t".join(columns), *("\t".join(map(_cell, row)) for row in rows)]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def read_array(path: Path, writer: str, mmap_mode: Literal["r"] | None = None) -> Any:  # noqa: ANN401 - any array
+    """Return the array in a .npy file that the stage `writer` wrote, memory-mapped if `mmap_mode` is "r".
+
+    Raises:
+        TextError: if the file is missing or damaged.
+    """
+    try:
+        array = np.load(path, mmap_mode)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive")
+        return array
+    except FileNotFoundError:
+        raise TextError(f"{path} does not exist; `dvc repro {writer}` writes it") from None
+    # The header is a Python literal, and NumPy lets some errors of Python's parser through.
+    except (OSError, ValueError, TypeError, EOFError, MemoryError, SyntaxError, tokenize.TokenError) as error:
+        reason = " ".join(str(error).split())
+        raise TextError(f"{path} is damaged ({reason}); `dvc repro -f {writer}` writes it again") from None
 
 
 def sha256(path: Path) -> str:

@@ -42,15 +42,19 @@ class ConsoleHandler(logging.Handler):
 
 
 def start_log(stage: str) -> None:
-    """Send `log` to standard error and, if the folder is writable, to `logs/<stage>.log`."""
+    """Send `log` to standard error and, in a project folder that is writable, to `logs/<stage>.log`."""
     log.propagate = False
     for handler in log.handlers[:]:
         log.removeHandler(handler)
         handler.close()
     _add_handler(ConsoleHandler(), f"{stage}: %(message)s")
+    if not Path("params.yaml").exists():
+        return
     try:
         Path("logs").mkdir(exist_ok=True)
-        _add_handler(logging.FileHandler(f"logs/{stage}.log"), "%(asctime)s %(levelname)s %(message)s")
+        _add_handler(
+            logging.FileHandler(f"logs/{stage}.log", encoding="utf-8"), "%(asctime)s %(levelname)s %(message)s"
+        )
     except OSError as error:
         log.warning("cannot write the log file (%s); logging to standard error only", error)
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -15,12 +16,43 @@ import click
 from stages.core.display import printable
 from stages.core.errors import FolioError
 from stages.core.logs import log, peak_memory
+from stages.core.params import check_file
 
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+# Full, failing and protected disks, and names that cannot be names of files.
+REPORTED_ERRORS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+    errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP,
+}  # fmt: skip
+# What PyTorch says, on the CPU and on a GPU, if it gets no memory.
+NO_MEMORY = re.compile(r"allocate memory|out of memory|Storage size calculation overflowed", re.IGNORECASE)
+KILLED = 137  # 128 + SIGKILL, which Linux also sends to a process if there is no memory left
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class StageCommand(click.Command):
+class Program(click.Command):
+    """A command that can be run as a program."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as in Click
+        """Run as a program; write the exit code to the file FOLIO_EXIT_FILE, because DVC hides it.
+
+        The file must be there and empty. It is empty again after success, and says KILLED while the command runs.
+        """
+        prepare_streams()
+        path = Path(os.environ.get("FOLIO_EXIT_FILE", ""))
+        if not path.is_file() or path.stat().st_size:
+            return super().main(*args, **kwargs)
+        code: Any = 1  # if an exception ends the program
+        path.write_text(f"{KILLED}\n", encoding="ascii")
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as exit_:
+            code = exit_.code
+            raise
+        finally:
+            path.write_text(f"{code}\n" if code else "", encoding="ascii")
+
+
+class StageCommand(Program):
     """A command that reports a FolioError as one line on standard error; other exceptions keep their traceback."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in Click
@@ -31,16 +63,6 @@ class StageCommand(click.Command):
         ):
             callback = partial(_set_level, log_level)
             self.params.append(click.Option(flags, is_flag=True, expose_value=False, callback=callback, help=text))
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as in Click
-        """Run as a program; write a non-zero exit code to the file FOLIO_EXIT_FILE, because DVC hides it."""
-        try:
-            return super().main(*args, **kwargs)
-        except SystemExit as exit_:
-            path = Path(os.environ.get("FOLIO_EXIT_FILE", ""))
-            if exit_.code and path.is_file() and path.stat().st_size == 0:  # made by the container's entrypoint
-                path.write_text(f"{exit_.code}\n", encoding="ascii")
-            raise
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line; an error shows it without control characters."""
@@ -53,19 +75,46 @@ class StageCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in Click
         """Run the command; on failure, exit with 1 (failed work), 2 (invalid input), 130 or 143 (signals)."""
         start = time.monotonic()
+        params_path = ctx.params.get("params_path")
         try:
+            if params_path and params_path.exists():
+                check_file(params_path)
             result = super().invoke(ctx)
             log.debug("took %.1f s and %.0f MB of memory at most", time.monotonic() - start, peak_memory())
             return result
         except FolioError as error:
             raise ReportedError(str(error), error.exit_code) from error
         except OSError as error:
-            if error.errno not in DISK_ERRORS:
+            if error.errno not in REPORTED_ERRORS:
                 raise
             raise ReportedError(f"{error.strerror}: {error.filename or 'while writing'}", 1) from error
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and not NO_MEMORY.search(str(error)):
+                raise
+            reason = str(error).partition("\n")[0]
+            raise ReportedError(
+                f"not enough memory ({reason}); end other programs, or set smaller sizes in params.yaml, such as "
+                "batch_size",
+                1,
+            ) from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             sys.exit(130)
+
+
+def prepare_streams() -> None:
+    """Make standard input and output usable if they are closed, or cannot show every character.
+
+    A terminal shows what its encoding lacks as backslash escapes. A file gets UTF-8, unless PYTHONIOENCODING says
+    otherwise.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
+        elif mode == "w" and hasattr(stream, "reconfigure"):
+            keeps_encoding = stream.isatty() or "PYTHONIOENCODING" in os.environ
+            stream.reconfigure(encoding=None if keeps_encoding else "utf-8", errors="backslashreplace")
 
 
 def _set_level(log_level: int, ctx: click.Context, param: click.Parameter, is_set: bool) -> None:  # noqa: ARG001
@@ -85,10 +134,13 @@ class OutputPath(click.Path):
     """A path to write to, inside the working directory (the project)."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        """Reject a path outside the project; a symbolic link inside it may point elsewhere, such as a larger disk."""
+        """Reject a path outside the project, also one that a linked folder leads to; a linked file is replaced."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        inside = Path(os.path.normpath(Path.cwd() / path)).is_relative_to(Path.cwd())
-        if not inside:
+        try:
+            inside = (path.parent if self.file_okay else path).resolve().is_relative_to(Path.cwd().resolve())
+        except (OSError, RuntimeError) as error:  # links in a circle
+            self.fail(f"'{path}' cannot be used: {error}", param, ctx)
+        if not inside or path.name == "..":
             self.fail(f"'{path}' is outside the project folder {Path.cwd()}; choose a path inside it", param, ctx)
         return path
 

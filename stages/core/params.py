@@ -1,18 +1,21 @@
 """Read one section of params.yaml into a frozen, strictly typed model.
 
-A stage reads only its own sections, so a change to another section does not affect it.
+A stage checks the whole file before it begins, but its result depends on its own sections only.
 """
 
-import math
+import os
+import reprlib
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from stages.core.errors import ParameterError
+from stages.core.records import Record
 
 # Keys of version 0.1, and what replaced them; None if nothing did.
 RENAMED_KEYS: dict[str, str | None] = {
@@ -40,23 +43,61 @@ RENAMED_KEYS: dict[str, str | None] = {
     "report.statistics": "evaluate.prediction_tokens",
 }
 
+# Every section and its class, which is imported by name: a stage checks all of params.yaml, but its results depend on
+# its own sections only.
+SECTIONS = {
+    "compute": "stages.core.compute_params:ComputeParams",
+    "download": "stages.download.params:DownloadParams",
+    "tokenize": "stages.tokenize.params:TokenizeParams",
+    "model": "stages.models.params:ModelParams",
+    "train": "stages.train.params:TrainParams",
+    "runtime": "stages.train.params:RuntimeParams",
+    "evaluate": "stages.evaluate.params:EvaluateParams",
+    "sample": "stages.sample.params:SampleParams",
+    "report": "stages.report.params:ReportParams",
+}
+MAX_BUDGET = 1_000_000  # minutes
+MAX_INTEGER = 2**62
+FilePath = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
 
 AUTO = "auto"
 PARTIAL = "partial"  # validation context: some keys are still to be chosen, so keys are not compared with each other
 
 
-class Section(BaseModel):
-    """Base class of all sections: no unknown keys, no type conversion, no NaN or infinity, immutable.
+class Section(Record):
+    """Base class of all sections.
 
     Attributes:
         auto_keys: keys that may be `auto` in params.yaml, and are if they are missing.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
     auto_keys: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="after")
+    def _check_integers(self) -> Self:
+        for name, value in self:
+            if isinstance(value, int) and abs(value) > MAX_INTEGER:
+                raise ValueError(f"{name} is {show(value)}: it must be at most {MAX_INTEGER}")
+        return self
 
 
 S = TypeVar("S", bound=Section)
+
+
+def check_file(path: Path) -> None:
+    """Check every section of params.yaml, so that a mistake is found before the first stage and not by the last one.
+
+    Keys that depend on others which are `auto` are checked where these are chosen.
+
+    Raises:
+        ParameterError: as `read_section`. A section may be missing, unless DVC runs this: then every stage will follow.
+    """
+    document = _read_yaml(path)
+    read_budget(path)
+    for name, place in SECTIONS.items():
+        if name in document or "DVC_STAGE" in os.environ:
+            module, _, class_name = place.partition(":")
+            read_explicit(path, name, getattr(import_module(module), class_name))
 
 
 def read_section(path: Path, name: str, model: type[S]) -> S:
@@ -94,9 +135,17 @@ def read_budget(path: Path) -> float:
         ParameterError: if it is not a positive number.
     """
     value = _read_yaml(path).get("budget", 1)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ParameterError(f"{path}: budget is {value!r}: it must be a number of minutes above 0, such as 1 or 0.5")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_BUDGET:
+        raise ParameterError(
+            f"{path}: budget is {show(value)}: it must be a number of minutes above 0, such as 1 or 0.5, and at most "
+            f"{MAX_BUDGET}"
+        )
     return float(value)
+
+
+def read_value(path: Path, section: str, key: str) -> Any:  # noqa: ANN401 - whatever YAML held
+    """Return one value of a file that `check_file` has checked, or None if it is missing."""
+    return (_read_yaml(path).get(section) or {}).get(key)
 
 
 def check_section(values: Any, model: type[S], where: str, context: str | None = None) -> S:  # noqa: ANN401 - whatever YAML or JSON held
@@ -118,7 +167,7 @@ def _read_values(path: Path, name: str) -> Any:  # noqa: ANN401 - whatever YAML 
     if name not in document:
         sections = ", ".join(map(str, document)) or "nothing"
         raise ParameterError(f"{path}: section '{name}' is missing (the file has: {sections}); add it")
-    return document[name]
+    return {} if document[name] is None else document[name]  # an empty section
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -126,16 +175,24 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         document = _parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParameterError(f"{path} does not exist; run this in the project folder, or set --params") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a number of 5,000 digits
         raise ParameterError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
-        raise ParameterError(f"{path} must contain sections such as 'model:' and 'train:', not {document!r}")
+        raise ParameterError(f"{path} must contain sections such as 'model:' and 'train:', not {show(document)}")
     return document
 
 
 @cache  # a stage reads several sections
 def _parse_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML held
     return YAML(typ="safe", pure=True).load(text)
+
+
+def show(value: object) -> str:
+    """Return a value as Python writes it, shortened: aliases in YAML can make one that would fill the memory."""
+    shortener = reprlib.Repr()
+    shortener.maxlevel = 2
+    shortener.maxstring = shortener.maxother = 100
+    return shortener.repr(value)
 
 
 def _explain(problem: Any, where: str, auto_keys: frozenset[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
@@ -151,4 +208,4 @@ def _explain(problem: Any, where: str, auto_keys: frozenset[str]) -> str:  # noq
         return f"{key}: {message}"
     value = problem["input"]
     alternative = f", or {AUTO}" if key.removeprefix(".") in auto_keys else ""
-    return f"{key} is {value!r} ({type(value).__name__}): {message[0].lower()}{message[1:]}{alternative}"
+    return f"{key} is {show(value)} ({type(value).__name__}): {message[0].lower()}{message[1:]}{alternative}"

@@ -1,6 +1,7 @@
 """Read UTF-8 text files in chunks, with errors that name the place."""
 
 import codecs
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -114,5 +115,7 @@ def read_chunks(path: Path, hint: str) -> Iterator[str]:
 
 
 def read_text(path: Path, hint: str = "check the path") -> str:
-    """Return the whole text of a UTF-8 file; see `read_chunks`."""
+    """Return the whole text of a UTF-8 file, or of standard input if the path is -; see `read_chunks`."""
+    if str(path) == "-":
+        return "".join(decode_file(sys.stdin.buffer, "standard input"))
     return "".join(read_chunks(path, hint))

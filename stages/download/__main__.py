@@ -1,5 +1,7 @@
 """Run the stage: `python -m stages.download`."""
 
-from stages.download.command import command
+import sys
 
-command()
+from stages.cli import folio
+
+folio(["download", *sys.argv[1:]], prog_name="folio")

@@ -1,8 +1,7 @@
 """The download stage: fetch a text and record where it came from."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -14,8 +13,10 @@ from stages.core.files import sha256, write_json
 from stages.core.logs import log, progress_bar, start_log, track_progress
 from stages.core.options import StageCommand, folder_option, output_file_option, params_option
 from stages.core.params import read_section
+from stages.core.project import finish_stage
+from stages.core.records import Provenance, read_record
 from stages.core.text_files import decode_file
-from stages.download.corpora import Provenance, how_to_fetch, pinned_corpus, python_docs
+from stages.download.corpora import how_to_fetch, pinned_corpus, python_docs, substitute_warning
 from stages.download.fetching import fetch
 from stages.download.own_files import MAX_NAMES_IN_MESSAGE, DocumentChunk, read_own_files
 from stages.download.params import DownloadParams
@@ -65,10 +66,11 @@ def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
         copies=len(corpus.copies),
         licence=resolved.licence,
         requested=resolved.requested,
+        warning=substitute_warning(resolved.requested) if resolved.name != resolved.requested else None,
     )
     write_json(corpus_path.with_suffix(".json"), provenance.as_dict())
     log.info("%s: %d characters of %s", corpus_path, provenance.characters, provenance.name)
-    log.info("next: folio tokenize")
+    finish_stage("download", corpus_path, "folio tokenize")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def resolve_corpus(params: DownloadParams, own_folder: Path) -> ResolvedCorpus:
     if params.corpus == "python-docs":
         return built_in_corpus("python-docs")
     if params.corpus == "own":
-        chunks = read_own_files(own_folder, params.column, params.sources)
+        chunks = read_own_files(own_folder, params.column, params.sources, params.max_bytes)
         return ResolvedCorpus(chunks, params.name or "own", "own", params.licence, params.name or "own")
     pinned = pinned_corpus(params)
     try:
@@ -118,9 +120,9 @@ def built_in_corpus(requested: str) -> ResolvedCorpus:
 
 def update_licence(provenance_path: Path, licence: str) -> None:
     """Change the licence in a corpus.json whose text is kept, if params.yaml now has another one."""
-    recorded = json.loads(provenance_path.read_text(encoding="utf-8"))
-    if recorded["licence"] != licence:
-        write_json(provenance_path, recorded | {"licence": licence})
+    recorded = read_record(provenance_path, Provenance, "download")
+    if recorded.licence != licence:
+        write_json(provenance_path, recorded.model_copy(update={"licence": licence}).as_dict())
 
 
 def is_up_to_date(params: DownloadParams, corpus_path: Path) -> bool:
@@ -128,9 +130,8 @@ def is_up_to_date(params: DownloadParams, corpus_path: Path) -> bool:
     if params.corpus not in ("tinyshakespeare", "url"):
         return False
     try:
-        provenance = json.loads(corpus_path.with_suffix(".json").read_text(encoding="utf-8"))
+        provenance = read_record(corpus_path.with_suffix(".json"), Provenance, "download")
         pinned = pinned_corpus(params)
-        is_current = {field.name for field in fields(Provenance)} <= provenance.keys()  # else of an earlier version
-        return is_current and bool(provenance["name"] == pinned.name) and sha256(corpus_path) == pinned.sha256
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, TextError):
+        return provenance.name == pinned.name and sha256(corpus_path) == pinned.sha256
+    except (OSError, TextError):
         return False

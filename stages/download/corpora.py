@@ -1,6 +1,6 @@
-"""The corpora that Folio knows, and the provenance that is recorded for every corpus."""
+"""The corpora that Folio knows."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from stages.download.params import DownloadParams
 
@@ -20,37 +20,6 @@ class PinnedCorpus:
     mirror_path: str | None = None
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """The content of corpus.json.
-
-    Attributes:
-        source: url, mirror, own or built-in.
-        copies: documents that were left out because they equal earlier ones.
-        requested: name of the corpus in params.yaml; differs from `name` if a substitute was used.
-    """
-
-    name: str
-    source: str
-    sha256: str
-    bytes: int
-    characters: int
-    documents: int
-    copies: int
-    licence: str
-    requested: str
-
-    def as_dict(self) -> dict[str, str | int]:
-        """Return the content of corpus.json; a substitute has a warning."""
-        values: dict[str, str | int] = asdict(self)
-        if self.name != self.requested:
-            values["warning"] = (
-                f"This is a substitute: {self.requested} could not be fetched. Results on this text cannot be compared "
-                f"with results on {self.requested}. {how_to_fetch()}"
-            )
-        return values
-
-
 TINYSHAKESPEARE = PinnedCorpus(
     name="tinyshakespeare",
     url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
@@ -63,6 +32,14 @@ TINYSHAKESPEARE = PinnedCorpus(
 def how_to_fetch() -> str:
     """Return how to get the requested text later; DVC considers the stage finished until then."""
     return "When the text is reachable, run `dvc repro -f download && dvc repro`, or set FOLIO_MIRROR to a mirror."
+
+
+def substitute_warning(requested: str) -> str:
+    """Return what it means that the requested text could not be fetched."""
+    return (
+        f"This is a substitute: {requested} could not be fetched. Results on this text cannot be compared with results "
+        f"on {requested}. {how_to_fetch()}"
+    )
 
 
 def pinned_corpus(params: DownloadParams) -> PinnedCorpus:

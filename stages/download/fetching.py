@@ -21,6 +21,7 @@ from urllib3.util.retry import Retry
 from stages.core.display import hide_secrets
 from stages.core.errors import DownloadError
 from stages.core.logs import console, log
+from stages.core.project import project_root
 from stages.download.corpora import PinnedCorpus
 
 ANSWER_SECONDS = 18.0  # for all locations together, until one of them responds
@@ -62,8 +63,7 @@ def locations(corpus: PinnedCorpus) -> list[tuple[str, str]]:
         if _is_address(mirror):
             pairs.insert(0, ("mirror", urljoin(mirror.rstrip("/") + "/", corpus.mirror_path)))
         else:
-            root = Path(os.environ.get("DVC_ROOT", "."))  # queued experiments run in another folder
-            pairs.insert(0, ("mirror", str((root / mirror / corpus.mirror_path).absolute())))
+            pairs.insert(0, ("mirror", str((project_root() / mirror / corpus.mirror_path).absolute())))
     return pairs
 
 

@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from fsspec.compression import compr  # type: ignore[import-untyped]
 from fsspec.utils import infer_compression  # type: ignore[import-untyped]
 
 from stages.core.errors import TextError
 from stages.core.logs import log
+from stages.core.project import explain_copy
 from stages.core.text_files import decode_file
 
 COMPRESSION_SUFFIXES = {".gz", ".bz2", ".xz", ".zst"}
@@ -54,7 +55,39 @@ class DocumentChunk:
     name: str = ""
 
 
-def read_own_files(folder: Path, column: str, sources: Mapping[str, float]) -> Iterator[DocumentChunk]:
+class LimitedReader:
+    """A decompressed file that may be read up to a limit, because a small one may contain any amount.
+
+    Args:
+        file: the file.
+        path: its path, for the error message.
+        max_bytes: the limit.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path, max_bytes: int) -> None:
+        self.file, self.path, self.max_bytes, self.bytes_read = file, path, max_bytes, 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`.
+
+        Raises:
+            TextError: if the limit is exceeded.
+        """
+        content = self.file.read(size)
+        self.bytes_read += len(content)
+        check_size(self.path, self.bytes_read, self.max_bytes)
+        return content
+
+
+def check_size(path: Path, size: int, max_bytes: int) -> None:
+    """Raise a TextError if the content of a compressed file is larger than `download.max_bytes`."""
+    if size > max_bytes:
+        raise TextError(
+            f"the content of {path} is larger than download.max_bytes ({max_bytes}); increase it if that is expected"
+        )
+
+
+def read_own_files(folder: Path, column: str, sources: Mapping[str, float], max_bytes: int) -> Iterator[DocumentChunk]:
     """Yield the documents of the files in `folder` and below, source by source, sorted by path; log what is left out.
 
     Args:
@@ -62,6 +95,7 @@ def read_own_files(folder: Path, column: str, sources: Mapping[str, float]) -> I
         column: the column of JSON Lines and Parquet files that holds the text.
         sources: patterns of paths relative to `folder`, in which `*` matches anything, with their weights. A file
             belongs to the first pattern that it matches, and is left out if it matches none.
+        max_bytes: largest content of a compressed file.
 
     Raises:
         TextError: if a source has no file of a supported type, or a file cannot be read.
@@ -76,6 +110,7 @@ def read_own_files(folder: Path, column: str, sources: Mapping[str, float]) -> I
         raise TextError(
             f"download.corpus is 'own', but {folder}/ has no file of a supported type "
             f"({', '.join(sorted(TEXT_SUFFIXES))}; text and JSON Lines also compressed); add your text there"
+            f"{explain_copy()}"
         )
     for number, (pattern, weight) in enumerate(sources.items()):
         matching = [path for path, owner in owners.items() if owner == pattern]
@@ -83,10 +118,10 @@ def read_own_files(folder: Path, column: str, sources: Mapping[str, float]) -> I
             names = [path.relative_to(folder).as_posix() for path in owners]
             raise TextError(
                 f"download.sources: no file in {folder}/ matches '{pattern}' and no earlier pattern; the files are: "
-                f"{', '.join(names[:MAX_NAMES_IN_MESSAGE])}"
+                f"{', '.join(names[:MAX_NAMES_IN_MESSAGE])}{explain_copy()}"
             )
         for path in matching:
-            for chunk in read_documents_of(path, column):
+            for chunk in read_documents_of(path, column, max_bytes):
                 yield replace(chunk, source=number, weight=weight)
 
 
@@ -112,12 +147,13 @@ def find_files(folder: Path, sources: Mapping[str, float]) -> tuple[dict[Path, s
     return owners, left_out
 
 
-def read_documents_of(path: Path, column: str) -> Iterator[DocumentChunk]:
+def read_documents_of(path: Path, column: str, max_bytes: int) -> Iterator[DocumentChunk]:
     """Yield the documents of one file; empty ones are skipped."""
     if text_suffix(path) not in TABLE_SUFFIXES:
-        yield from _read_text_file(path)
+        yield from _read_text_file(path, max_bytes)
         return
-    rows = _read_parquet(path, column) if text_suffix(path) == ".parquet" else _read_json_lines(path, column)
+    read = _read_parquet if text_suffix(path) == ".parquet" else _read_json_lines
+    rows = read(path, column, max_bytes)
     for number, value in enumerate(rows, 1):
         if not isinstance(value, str):
             raise TextError(f"{path}: row {number} has {value!r} in column '{column}', which is not a string")
@@ -145,21 +181,21 @@ def without_bom(chunks: Iterator[str]) -> Iterator[str]:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading, decompressed according to its suffix."""
+def _open(path: Path, max_bytes: int) -> Iterator[BinaryIO]:
+    """Open a file for reading, decompressed according to its suffix, up to `max_bytes`."""
     compression = infer_compression(str(path))
     with path.open("rb") as file:
         if compression in (None, "zip"):  # a zip archive is not one compressed file
             yield file
             return
         with compr[compression](file, mode="rb") as decompressed:
-            yield decompressed
+            yield cast(BinaryIO, LimitedReader(decompressed, path, max_bytes))
 
 
-def _read_text_file(path: Path) -> Iterator[DocumentChunk]:
+def _read_text_file(path: Path, max_bytes: int) -> Iterator[DocumentChunk]:
     begins_document = True
     try:
-        with _open(path) as file:
+        with _open(path, max_bytes) as file:
             for text in without_bom(decode_file(file, path)):
                 yield DocumentChunk(text, begins_document, name=str(path))
                 begins_document = False
@@ -169,10 +205,10 @@ def _read_text_file(path: Path) -> Iterator[DocumentChunk]:
         ) from None
 
 
-def _read_json_lines(path: Path, column: str) -> Iterator[Any]:
+def _read_json_lines(path: Path, column: str, max_bytes: int) -> Iterator[Any]:
     number = 0
     try:
-        with _open(path) as file:
+        with _open(path, max_bytes) as file:
             for number, line in enumerate(_lines(without_bom(decode_file(file, path))), 1):
                 if not line.strip():
                     continue
@@ -197,7 +233,7 @@ def _lines(chunks: Iterable[str]) -> Iterator[str]:
     yield rest
 
 
-def _read_parquet(path: Path, column: str) -> Iterator[Any]:
+def _read_parquet(path: Path, column: str, max_bytes: int) -> Iterator[Any]:
     try:
         from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
     except ImportError:
@@ -205,10 +241,12 @@ def _read_parquet(path: Path, column: str) -> Iterator[Any]:
     try:
         file = parquet.ParquetFile(path)
         _check_column(column, file.schema_arrow.names, path)
+        size = 0
         for batch in file.iter_batches(ROWS_PER_BATCH, columns=[column]):
+            check_size(path, size := size + batch.nbytes, max_bytes)
             yield from batch.column(0).to_pylist()
-    except (ArrowException, OSError) as error:
-        raise TextError(f"{path} cannot be read as Parquet ({error})") from None
+    except (ArrowException, OSError, ValueError) as error:  # ValueError: not UTF-8
+        raise TextError(f"{path} cannot be read as Parquet ({error}); check that it is complete and in UTF-8") from None
 
 
 def _check_column(column: str, columns: list[str], path: Path) -> None:

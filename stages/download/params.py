@@ -20,7 +20,9 @@ class DownloadParams(Section):
     licence: str = "unknown"
     max_bytes: int = Field(default=100_000_000, ge=1)
     column: str = "text"
-    sources: dict[str, Annotated[float, Field(gt=0.0)]] = Field(default={"*": 1.0}, min_length=1, max_length=1000)
+    sources: dict[str, Annotated[float, Field(ge=1e-6, le=1e6)]] = Field(
+        default={"*": 1.0}, min_length=1, max_length=1000
+    )
     when_unreachable: Literal["python-docs", "fail"] = "python-docs"
 
     @model_validator(mode="after")

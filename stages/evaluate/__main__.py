@@ -1,5 +1,7 @@
 """Run the stage: `python -m stages.evaluate`."""
 
-from stages.evaluate.command import command
+import sys
 
-command()
+from stages.cli import folio
+
+folio(["evaluate", *sys.argv[1:]], prog_name="folio")

@@ -10,15 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core.device import ComputeParams, prepare_device, tokens_to_device
-from stages.core.errors import ParameterError, TextError
+from stages.core.compute_params import ComputeParams
+from stages.core.device import prepare_device, tokens_to_device
+from stages.core.errors import ModelError, ParameterError, TextError
 from stages.core.files import write_json, write_tsv
 from stages.core.logs import log, progress_bar, start_log, track_progress
 from stages.core.options import StageCommand, model_option, output_file_option, params_option, tokens_option
 from stages.core.params import read_section
+from stages.core.project import finish_stage
+from stages.core.records import Metrics
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predictions import predict
-from stages.generation.sampling import SamplingParams
+from stages.generation.params import SamplingParams
 from stages.generation.streaming import generate_tokens
 from stages.losses.losses import Calibration, LossReport, evaluate_loss
 from stages.losses.windows import Windows, blockwise_windows, sliding_windows, subsample
@@ -39,7 +42,7 @@ OVERLAP_SAMPLES, OVERLAP_LENGTH = 16, 512
 MAX_ATTENTION_TOKENS = 32
 
 Progress = Callable[[Iterable[Windows]], Iterable[Windows]]
-Metrics = dict[str, float | int]
+MAX_LOSS = 700.0  # nats; no model that has learned anything is near, and the perplexity of more is no number
 
 
 @click.command(name="evaluate", cls=StageCommand)
@@ -94,13 +97,15 @@ def command(
         task = progress.add_task("evaluate", total=PROGRESS_PASSES * len(val), note="tokens")
         track = partial(track_progress, callback=lambda batch: progress.advance(task, batch.targets.numel()))
         report, metrics = measure_losses(trained, train, val, params, track)
+    if not metrics["val_loss"] < MAX_LOSS:
+        raise ModelError(f"the loss of the model in {model_folder} is {metrics['val_loss']:g}; train it again")
     metrics |= measure_overlap(trained, train, val)
     write_json(metrics_path, {name: round(value, 6) for name, value in metrics.items()})
     write_by_position(by_position_path, report)
     write_calibration(calibration_path, report.calibration)
     short_block_size, stride = window_sizes(params, trained.model.params.block_size)
     predictions = predict(trained.model, beginning, attention_ids.to(device), short_block_size, stride)
-    write_predictions(predictions_path, predictions)
+    write_predictions(predictions_path, predictions, trained.tokenizer)
     log.info("%s: val_loss %.4f (bigram: %.4f)", metrics_path, report.loss, metrics["bigram_val_loss"])
     if metrics["val_loss"] > metrics["kneser_ney_val_loss"]:
         log.warning(
@@ -114,7 +119,7 @@ def command(
             "well the model predicts new text. If the text contains copies, remove them",
             100 * metrics["val_copied_share"],
         )
-    log.info("next: folio sample, folio report, folio compare HEAD workspace")
+    finish_stage("evaluate", metrics_path, "folio sample", "folio report", "folio compare HEAD workspace")
 
 
 def window_sizes(params: EvaluateParams, block_size: int) -> tuple[int, int]:
@@ -152,7 +157,7 @@ def measure_losses(
     metrics["sliding_val_loss"] = evaluate_loss(model, track(overlapping_windows)).loss
     vocab_size = len(trained.tokenizer)
     counted = train[: MAX_BASELINE_TOKENS if vocab_size <= SMALL_VOCAB_SIZE else MAX_BASELINE_TOKENS_LARGE_VOCAB]
-    if max_tokens := trained.training["params"]["max_tokens"]:
+    if max_tokens := trained.training.max_tokens:
         counted = subsample(train, min(max_tokens, len(counted)), SUBSAMPLE_PIECES)  # as much as the model has counted
     metrics |= baseline_metrics(counted.cpu(), val.cpu(), vocab_size)
     baseline = fit_kneser_ney(trained, counted)
@@ -171,12 +176,12 @@ def model_metrics(trained: TrainedModel, val_report: LossReport, train_report: L
         "val_loss_per_byte": per_byte,
         "val_bits_per_character": per_character / math.log(2),
         "val_bits_per_byte": per_byte / math.log(2),
-        "val_perplexity": math.exp(val_report.loss),
+        "val_perplexity": math.exp(min(val_report.loss, MAX_LOSS)),
         "val_accuracy": val_report.accuracy,
         "generalization_gap": val_report.loss - train_report.loss,
         "calibration_error": val_report.calibration.error,
         "parameters": count_parameters(trained.model),
-        "tokens_seen": trained.training["tokens_seen"],
+        "tokens_seen": trained.training.tokens_seen,
     }
 
 

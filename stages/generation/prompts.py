@@ -31,11 +31,18 @@ def replace_unknown(text: str, tokenizer: Tokenizer, policy: UnknownPolicy) -> s
             by its other case, or by the known character with the nearest code point.
 
     Raises:
-        TextError: if there are unknown characters and the policy is `error`, or if no text is left.
+        TextError: if there are unknown characters and the policy is `error`, if no text is left, or if it has
+            half of a surrogate pair.
         ParameterError: if there is no such policy.
     """
     if policy not in get_args(UnknownPolicy):
         raise ParameterError(f"unknown is {policy!r}: it must be one of {', '.join(get_args(UnknownPolicy))}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"character {text[error.start]!r} at position {error.start} is half of a surrogate pair, which is no text"
+        ) from None
     if not isinstance(tokenizer, CharTokenizer) or (tokenizer.has_unknown and policy == "error"):
         return _check_not_empty(text)  # the tokenizer can encode any character
     unknown = sorted(set(text) - set(tokenizer.characters))
@@ -53,6 +60,13 @@ def replace_unknown(text: str, tokenizer: Tokenizer, policy: UnknownPolicy) -> s
         for character in unknown
     }
     return _check_not_empty("".join(replacements.get(character, character) for character in text))
+
+
+def default_prompt(tokenizer: Tokenizer) -> str:
+    """Return a line break, or the first character of a vocabulary that has none."""
+    if isinstance(tokenizer, CharTokenizer) and "\n" not in tokenizer.characters:
+        return tokenizer.characters[0]
+    return "\n"
 
 
 def nearest_character(character: str, known: list[str]) -> str:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from stages.generation.decoding import make_decoder
-from stages.generation.sampling import SamplingParams
+from stages.generation.params import SamplingParams
+from stages.generation.sampling import sample_token
 from stages.models.base import LanguageModel
 
 
@@ -35,7 +36,7 @@ def stream_tokens(
         # Sampled on the CPU: it is faster for so little work, the device is waited for only once a token, and CUDA's
         # cumulative sums are not deterministic.
         logits = decoder.step(ids).float().cpu()
-        sampled = sampling.sample_from(logits, uniforms[:, index])
+        sampled = sample_token(logits, uniforms[:, index], sampling)
         yield sampled, logits.log_softmax(-1).gather(-1, sampled)
         ids = sampled.to(prompt.device, non_blocking=True)
 

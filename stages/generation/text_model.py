@@ -11,8 +11,8 @@ from torch import Tensor
 
 from stages.core.errors import TextError
 from stages.core.params import check_section
-from stages.generation.prompts import UnknownPolicy, replace_unknown
-from stages.generation.sampling import GenerationParams, SamplingParams
+from stages.generation.params import GenerationParams, SamplingParams
+from stages.generation.prompts import UnknownPolicy, default_prompt, replace_unknown
 from stages.generation.streaming import stream_tokens
 from stages.losses.losses import token_losses
 from stages.losses.windows import sliding_windows
@@ -26,7 +26,7 @@ class Sample:
     Attributes:
         text: the prompt and the text generated after it.
         seed: of the sample.
-        log_probability: of all generated tokens under the model, in nats, including those of a stop text.
+        log_probability: of the generated tokens that begin in the text, under the model, in nats.
         bits_per_character: the same in bits, per generated character.
     """
 
@@ -53,7 +53,7 @@ class TextModel:
 
     def generate(
         self,
-        prompt: str = "\n",
+        prompt: str | None = None,
         max_new_tokens: int = 500,
         temperature: float = 0.8,
         top_k: int = 0,
@@ -65,7 +65,8 @@ class TextModel:
     ) -> str:
         """Return the prompt and a continuation, which ends before the first of the `stop` texts.
 
-        See `GenerationParams` for the arguments, and `replace_unknown` for `unknown`.
+        Without a prompt, it is a line break, or the first character of a vocabulary that has none. See
+        `GenerationParams` for the other arguments, and `replace_unknown` for `unknown`.
 
         Raises:
             TextError: if the prompt has characters outside the vocabulary and `unknown` is `error`.
@@ -81,6 +82,8 @@ class TextModel:
             "seed": seed,
         }
         params = check_section(values, GenerationParams, "generate")
+        if prompt is None:
+            prompt = default_prompt(self.tokenizer)
         prompt = replace_unknown(prompt, self.tokenizer, unknown)
         return self.generate_samples(prompt, params.max_new_tokens, params, [params.seed], params.stop)[0].text
 
@@ -89,7 +92,8 @@ class TextModel:
     ) -> list[Sample]:
         """Return one sample per seed, generated together; each depends on its seed only."""
         count = len(seeds)
-        texts, log_probs, finished = [""] * count, [0.0] * count, [False] * count
+        texts, finished = [""] * count, [False] * count
+        starts_and_log_probs: list[list[tuple[int, float]]] = [[] for _ in seeds]  # where each token begins in its text
         decoder = self.tokenizer.stream_decoder(count)
         prompt_ids = self._encode(prompt).expand(count, -1)
         for ids, token_log_probs in stream_tokens(self.model, prompt_ids, max_new_tokens, sampling, list(seeds)):
@@ -98,17 +102,19 @@ class TextModel:
                 zip(new_texts, token_log_probs.flatten().tolist(), strict=True)
             ):
                 if not finished[index]:
+                    starts_and_log_probs[index].append((len(texts[index]), log_prob))
                     texts[index] += new_text
-                    log_probs[index] += log_prob
                     finished[index] = any(text in texts[index][-len(text) - len(new_text) :] for text in stop)
             if all(finished):
                 break
         rests = decoder.flush()
         texts = [text if done else text + rest for text, rest, done in zip(texts, rests, finished, strict=True)]
-        return [
-            Sample(prompt + cut_at_stop(text, stop), seed, log_prob, -log_prob / max(1, len(text)) / math.log(2))
-            for text, seed, log_prob in zip(texts, seeds, log_probs, strict=True)
-        ]
+        samples = []
+        for text, seed, tokens in zip(texts, seeds, starts_and_log_probs, strict=True):
+            shown = cut_at_stop(text, stop)
+            log_prob = sum(log_prob for start, log_prob in tokens if start < len(shown) or shown == text)
+            samples.append(Sample(prompt + shown, seed, log_prob, -log_prob / max(1, len(shown)) / math.log(2)))
+        return samples
 
     def stream(
         self, prompt: str, max_new_tokens: int, sampling: SamplingParams, seed: int, stop: Sequence[str] = ()

@@ -97,7 +97,7 @@ def _window_losses(model: LanguageModel, batch: Windows) -> tuple[Tensor, Tensor
 
 def _calibration_bins(logits: Tensor, targets: Tensor) -> Tensor:
     confidence, most_likely = logits.softmax(-1).max(-1)
-    indices = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1).cpu()
+    indices = (confidence * CALIBRATION_BINS).long().clamp(0, CALIBRATION_BINS - 1).cpu()  # NaN: 0
     values = torch.stack((confidence, most_likely == targets, torch.ones_like(confidence))).cpu().double()
     return torch.zeros(3, CALIBRATION_BINS, dtype=torch.float64).index_add_(1, indices, values)
 

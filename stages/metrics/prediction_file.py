@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from stages.core.errors import TextError
 from stages.core.files import write_bytes
+from stages.tokenizers.base import Tokenizer
 
 ARRAYS = ("token_ids", "log_probs", "top_ids", "top_probs", "attention", "attention_ids")
 SIZES = ("block_size", "short_block_size", "stride")
@@ -44,25 +45,57 @@ class Predictions:
     stride: int
 
 
-def write_predictions(path: Path, predictions: Predictions) -> None:
+def write_predictions(path: Path, predictions: Predictions, tokenizer: Tokenizer) -> None:
     """Write a predictions file."""
     arrays = {name: np.ascontiguousarray(getattr(predictions, name)) for name in ARRAYS}
     sizes = {name: getattr(predictions, name) for name in SIZES}
-    write_bytes(path, save(arrays, metadata={"sizes": json.dumps(sizes)}))
+    # One entry, because the order of several would change from file to file.
+    about = json.dumps({"sizes": sizes, "tokenizer": tokenizer.fingerprint})
+    write_bytes(path, save(arrays, metadata={"about": about}))
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: Path, tokenizer: Tokenizer) -> Predictions:
     """Return the content of a predictions file.
 
     Raises:
-        TextError: if the file is missing or damaged.
+        TextError: if the file is missing or damaged, or is of another tokenizer.
     """
     try:
         with safe_open(path, "np") as file:
-            sizes: dict[str, Any] = json.loads(file.metadata()["sizes"])
+            about: dict[str, Any] = json.loads(file.metadata()["about"])
             arrays: dict[str, Any] = {name: file.get_tensor(name) for name in ARRAYS}
-            return Predictions(**arrays, **sizes)
+            if about["tokenizer"] != tokenizer.fingerprint:
+                raise ValueError("its tokens are those of another tokenizer")
+            predictions = Predictions(**arrays, **about["sizes"])
+            _check(predictions, len(tokenizer))
+            return predictions
     except FileNotFoundError:
         raise TextError(f"{path} does not exist; `dvc repro evaluate` writes it") from None
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise TextError(f"{path} is damaged ({error}); `dvc repro -f evaluate` writes it again") from None
+
+
+def _check(predictions: Predictions, vocab_size: int) -> None:
+    """Check that the arrays fit together and to the vocabulary.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    count, length = len(predictions.token_ids), len(predictions.attention_ids)
+    attention, top = predictions.attention.shape, predictions.top_ids.shape
+    shapes_fit = (
+        (predictions.token_ids.shape == predictions.log_probs.shape == (count,) and count > 0)
+        and (len(top) == 2 and top[0] == count and top == predictions.top_probs.shape)
+        and (len(attention) == 4 and (attention[0] == 0 or (length > 0 and attention[2:] == (length, length))))
+    )
+    for ids in (predictions.token_ids, predictions.top_ids, predictions.attention_ids):
+        if not np.issubdtype(ids.dtype, np.integer) or not 0 <= ids.min(initial=0) <= ids.max(initial=0) < vocab_size:
+            raise ValueError("it has tokens outside the vocabulary")
+    sizes = (getattr(predictions, name) for name in SIZES)
+    if not shapes_fit or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError("its arrays do not fit together")
+    numbers = (predictions.top_probs, predictions.attention)
+    if not all(np.isfinite(values).all() and (values >= 0).all() for values in numbers):
+        raise ValueError("it has impossible probabilities")
+    if not (np.isfinite(predictions.log_probs).all() and (predictions.log_probs <= 0).all()):
+        raise ValueError("it has impossible log-probabilities")

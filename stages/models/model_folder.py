@@ -1,10 +1,8 @@
 """A trained model as a self-contained folder: weights, configuration, tokenizer, and a manifest of their digests."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -14,6 +12,7 @@ from torch import Tensor
 from stages.core.errors import ModelError, ParameterError, WorkError
 from stages.core.files import json_bytes, write_bytes, write_json
 from stages.core.params import check_section
+from stages.core.records import ModelConfig, TrainingRecord, parse_record
 from stages.models.base import LanguageModel, build_model
 from stages.models.params import ModelParams
 from stages.tokenizers.base import Tokenizer
@@ -31,15 +30,15 @@ class TrainedModel:
     Attributes:
         model: in evaluation mode.
         tokenizer: of the training text.
-        training: steps, tokens_seen, environment and parameters of the training, and which of them were automatic.
+        training: how the model was trained.
     """
 
     model: LanguageModel
     tokenizer: Tokenizer
-    training: dict[str, Any]
+    training: TrainingRecord
 
 
-def save_model(folder: Path, model: LanguageModel, tokenizer: Tokenizer, training: dict[str, Any]) -> None:
+def save_model(folder: Path, model: LanguageModel, tokenizer: Tokenizer, training: TrainingRecord) -> None:
     """Write a model folder; the manifest is written last, so a folder with a manifest is complete.
 
     Its digests are those of what was to be written, so that files of two models never make one.
@@ -50,7 +49,7 @@ def save_model(folder: Path, model: LanguageModel, tokenizer: Tokenizer, trainin
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if name := first_nonfinite(weights):
         raise WorkError(f"the weight {name} is infinite or NaN; no model was saved. Try a smaller train.lr")
-    config = {"format": FORMAT, "model": model.params.model_dump(), "training": training}
+    config = ModelConfig(format=FORMAT, model=model.params.model_dump(), training=training).model_dump()
     # The largest file first, so that a full disk leaves nothing.
     contents = {WEIGHTS: serialize(weights), CONFIG: json_bytes(config), TOKENIZER: json_bytes(tokenizer.as_document())}
     for name, content in contents.items():
@@ -67,27 +66,25 @@ def load_model(folder: Path) -> TrainedModel:
     """
     contents = read_files(folder)
     tokenizer = parse_tokenizer(contents[TOKENIZER], folder / TOKENIZER)
+    config = parse_record(contents[CONFIG], ModelConfig, folder / CONFIG, "train again", ModelError)
+    if config.format != FORMAT:
+        raise ModelError(
+            f"{folder / CONFIG} has format {config.format}, but this version of Folio reads format {FORMAT}; "
+            "train again"
+        )
     try:
-        config = json.loads(contents[CONFIG])
-        if config["format"] != FORMAT:
-            raise ModelError(
-                f"{folder / CONFIG} has format {config['format']}, but this version of Folio reads format {FORMAT}; "
-                "train again"
-            )
-        params, training = check_section(config["model"], ModelParams, f"{folder / CONFIG}: model"), config["training"]
-        if not isinstance(training, dict):
-            raise TypeError("`training` is not an object")
+        params = check_section(config.model, ModelParams, f"{folder / CONFIG}: model")
         model = build_model(params, len(tokenizer))
         weights = load(contents[WEIGHTS])
         if name := first_nonfinite(weights):
             raise ValueError(f"the weight {name} is infinite or NaN")
         model.load_state_dict(weights)
-    except (ValueError, KeyError, TypeError, RuntimeError, ParameterError, SafetensorError, RecursionError) as error:
+    except (ValueError, RuntimeError, ParameterError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(
             f"{folder} is not a model that this version of Folio can read ({reason}); train again"
         ) from None
-    return TrainedModel(model.eval(), tokenizer, training)
+    return TrainedModel(model.eval(), tokenizer, config.training)
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -98,11 +95,10 @@ def read_files(folder: Path) -> dict[str, bytes]:
     """
     manifest = folder / MANIFEST
     try:
-        digests = dict(json.loads(manifest.read_text(encoding="utf-8"))["sha256"])
+        content = manifest.read_bytes()
     except FileNotFoundError:
         raise ModelError(f"{folder} has no model ({MANIFEST} is missing); `dvc repro train` trains one") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ModelError(f"{manifest} is damaged; {HOW_TO_RESTORE}") from None
+    digests = parse_record(content, dict[str, dict[str, str]], manifest, HOW_TO_RESTORE, ModelError).get("sha256", {})
     contents = {}
     for name in (WEIGHTS, CONFIG, TOKENIZER):
         try:

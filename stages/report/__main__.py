@@ -1,5 +1,7 @@
 """Run the stage: `python -m stages.report`."""
 
-from stages.report.command import command
+import sys
 
-command()
+from stages.cli import folio
+
+folio(["report", *sys.argv[1:]], prog_name="folio")

@@ -1,8 +1,6 @@
 """The report stage: an HTML report, a model card and figures. It needs neither PyTorch nor the model's weights."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 from ruamel.yaml import YAML
@@ -20,12 +18,14 @@ from stages.core.options import (
     tokens_option,
 )
 from stages.core.params import read_section
-from stages.core.text_files import read_text
+from stages.core.project import finish_stage
+from stages.core.records import Metrics, ModelConfig, Provenance, read_record
 from stages.metrics.memorization import TrainingText
 from stages.metrics.prediction_file import read_predictions
 from stages.report.params import ReportParams
-from stages.report.report_page import ReportData, draw_figures, read_tsv, render_model_card, render_report
-from stages.report.sample_overlap import mark_overlap, split_samples
+from stages.report.report_page import SHOWN_METRICS, ReportData, draw_figures, render_model_card, render_report
+from stages.report.sample_overlap import mark_overlap, read_samples
+from stages.report.tables import BY_POSITION_COLUMNS, CALIBRATION_COLUMNS, CURVE_COLUMNS, read_tsv
 from stages.tokenizers.char import CharTokenizer
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import TRAIN, VAL, load_tokens
@@ -72,30 +72,31 @@ def command(
     params = read_section(params_path, "report", ReportParams)
     tokenizer = load_tokenizer(model_folder / "tokenizer.json")
     train_ids, val_ids = load_tokens(tokens_folder, tokenizer)
-    metrics = read_json(metrics_path)
-    if "val_loss" not in metrics:
-        raise TextError(f"{metrics_path} has no val_loss; `dvc repro -f evaluate` writes it again")
-    model_config = read_json(model_folder / "config.json")
+    metrics = read_record(metrics_path, Metrics, "evaluate")
+    if missing := sorted(SHOWN_METRICS - metrics.keys()):
+        raise TextError(f"{metrics_path} has no {missing[0]}; `dvc repro -f evaluate` writes it again")
+    model_config = read_record(model_folder / "config.json", ModelConfig, "train")
+    training = model_config.training
     document = YAML(typ="safe").load(params_path)
     shown_params = {name: dict(document.get(name) or {}) for name in SHOWN_SECTIONS}
-    training = model_config["training"]
-    if "params" not in training:
-        raise TextError(f"{model_folder / 'config.json'} is from an earlier version of Folio; train again")
-    samples = split_samples(read_text(samples_path, "`dvc repro sample` writes it"))
+    if not len(val_ids):
+        raise TextError(f"{tokens_folder / VAL} has no tokens; `dvc repro -f tokenize` writes it again")
+    samples = read_samples(samples_path)
     files = {"weights": model_folder / "model.safetensors"} | {name: tokens_folder / name for name in (TRAIN, VAL)}
     data = ReportData(
-        provenance=read_json(provenance_path),
+        provenance=read_record(provenance_path, Provenance, "download").as_dict(),
         # Those of the trained model, even if params.yaml has changed.
-        params=shown_params | {"model": model_config["model"], "train": training["params"]},
-        auto_keys=training["auto"],
+        params=shown_params | {"model": model_config.model, "train": training.params},
+        auto_keys=training.auto,
         val_share=len(val_ids) / (len(train_ids) + len(val_ids)),
         metrics=metrics,
-        curve=read_tsv(curve_path),
-        by_position=read_tsv(by_position_path),
-        calibration=read_tsv(calibration_path),
-        environment=training.get("environment", {}) | {"budget": training["budget"]},
+        curve=read_tsv(curve_path, CURVE_COLUMNS, "train"),
+        by_position=read_tsv(by_position_path, BY_POSITION_COLUMNS, "evaluate"),
+        calibration=read_tsv(calibration_path, CALIBRATION_COLUMNS, "evaluate"),
+        environment=training.environment | {"budget": training.budget},
         digests={name: sha256(path) for name, path in files.items()},
-        predictions=read_predictions(predictions_path),
+        predictions=read_predictions(predictions_path, tokenizer),
+        first_token_id=int(val_ids[0]),
         samples=mark_overlap(samples, TrainingText(train_ids, tokenizer)),
         unit=tokenizer.unit,
         vocabulary=f"{len(tokenizer)} {tokenizer.unit}s (kind {tokenizer.kind})",
@@ -107,19 +108,4 @@ def command(
     write_text(card_path, render_model_card(data))
     write_text(page_path, render_report(data, drawn_figures, tokenizer, params.highlighted_tokens))
     log.info("wrote the report to %s and the model card to %s", page_path, card_path)
-    log.info("next: open %s in a browser", page_path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file that another stage wrote.
-
-    Raises:
-        TextError: if it is missing or not JSON.
-    """
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise TextError(f"{path} does not exist; `dvc repro` writes it") from None
-    except ValueError as error:
-        raise TextError(f"{path} is not JSON ({error}); `dvc repro -f` writes it again") from None
-    return document
+    finish_stage("report", page_path, f"open {page_path} in a browser")

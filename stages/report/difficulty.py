@@ -1,6 +1,7 @@
 """Which tokens are hard and easy to predict, and after which others."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stages.core.display import escape_controls
 from stages.tokenizers.base import Tokenizer
 
 CONTEXT_LENGTH = 3
+NOT_IN_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
 ROWS_SHOWN = 8
 MIN_FREQUENCY = 1 / 2000  # a mean over fewer occurrences says little
 
@@ -34,7 +37,7 @@ def bits_by_context(ids: Ids, bits: Bits, tokenizer: Tokenizer) -> pd.DataFrame:
 
     def name(key: int) -> str:
         context = [key // vocab_size ** (CONTEXT_LENGTH - 1 - index) % vocab_size for index in range(CONTEXT_LENGTH)]
-        return visible(tokenizer.decode(context))
+        return visible(tokenizer.display(*context))
 
     return _mean_bits(keys, bits[CONTEXT_LENGTH:], name, "context")
 
@@ -46,8 +49,13 @@ def hardest_and_easiest(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 def visible(text: str) -> str:
-    """Return text with spaces, line breaks and tabs as visible characters."""
-    return text.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+    """Return text with spaces, line breaks, tabs and control characters as visible ones, as XML allows them."""
+    return escape_invisible(text.replace(" ", "␣").replace("\n", "↵").replace("\r", "␍").replace("\t", "⇥"))
+
+
+def escape_invisible(text: str) -> str:
+    """Return text without control characters, as XML requires; tabs and line feeds remain."""
+    return NOT_IN_XML.sub(lambda match: f"\\u{ord(match[0]):04x}", escape_controls(text))
 
 
 def _mean_bits(keys: Ids, bits: Bits, name: Callable[[int], str], label: str) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from html import escape
@@ -15,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
+
+from stages.core.display import escape_controls
 
 INK = "#444444"  # replaced by the text colour of the page
 BLUE, ORANGE, GREY = "#3b7dd8", "#d9730d", "#8a8a8a"
@@ -110,9 +113,13 @@ def draw_attention(layers: NDArray[np.floating[Any]], tokens: Sequence[str]) -> 
     """
     layer_count, head_count, length = layers.shape[:3]
     labels = [token.replace("$", r"\$") for token in tokens]
+    widest = max(map(text_width, labels))
     with mpl.rc_context(SETTINGS | {"axes.spines.left": False, "axes.spines.bottom": False, "font.size": 6}):
-        label_inches = 0.1 + 0.04 * max(map(len, labels))
+        label_inches = 0.1 + 0.04 * widest
         size = (7.5, (7.5 - label_inches) / head_count * layer_count + label_inches)
+        cell_points = 72 * (7.5 - label_inches) / head_count / length
+        # A letter is half as wide as high. Labels of several letters are turned, as they would overlap.
+        font_size = min(6.0, 0.9 * cell_points * (2 if widest == 1 else 1))
         figure = Figure(figsize=size)
         margins = _margins(size, left=label_inches, right=0.0, bottom=label_inches, top=0.2)
         grid = figure.subplots(
@@ -125,9 +132,9 @@ def draw_attention(layers: NDArray[np.floating[Any]], tokens: Sequence[str]) -> 
                 axes.set(xticks=[], yticks=[])
                 axes.tick_params(length=0, pad=1)
         for axes in grid[:, 0]:
-            axes.set_yticks(range(length), labels, fontsize=4)
+            axes.set_yticks(range(length), labels, fontsize=min(font_size, 0.9 * cell_points))
         for axes in grid[-1]:
-            axes.set_xticks(range(length), labels)
+            axes.set_xticks(range(length), labels, fontsize=font_size, rotation=90 if max(map(len, labels)) > 1 else 0)
         return _svg(figure)
 
 
@@ -136,10 +143,16 @@ def draw_curves(curves: dict[str, pd.DataFrame]) -> str:
     with mpl.rc_context(SETTINGS):
         figure, axes = _figure()
         for name, table in curves.items():
-            axes.plot(table["step"], table["val_loss"], marker="o", markersize=3, label=name)
+            label = escape_controls(name).replace("$", r"\$")
+            axes.plot(table["step"], table["val_loss"], marker="o", markersize=3, label=label)
         axes.set(xlabel="step", ylabel="validation loss, nats per token")
         axes.legend()
         return _svg(figure)
+
+
+def text_width(text: str) -> int:
+    """Return the width of a text in letters; those of Chinese, Japanese and Korean count two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def inline(svg: str, name: str, label: str) -> Markup:

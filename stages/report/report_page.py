@@ -15,12 +15,18 @@ from stages.core.display import escape_controls, hide_secrets
 from stages.metrics.memorization import LARGELY_COPIED
 from stages.metrics.prediction_file import Predictions
 from stages.report import difficulty, figures, highlighting
-from stages.report.sample_overlap import MarkedSamples
+from stages.report.sample_overlap import MarkedSamples, one_break_per_line
 from stages.tokenizers.base import Tokenizer
 
 # Published losses on tinyshakespeare, estimated on random batches (nanoGPT's README).
 PUBLISHED_LOSSES = {"nanoGPT, CPU, minutes (published)": 1.88, "nanoGPT, A100, 3 min (published)": 1.4697}
 MAX_ATTENTION_MAPS = 24
+SHOWN_METRICS = {
+    "val_loss", "train_loss", "short_block_val_loss", "sliding_val_loss", "val_loss_per_character", "val_loss_per_byte",
+    "val_bits_per_character", "val_bits_per_byte", "val_perplexity", "val_accuracy", "generalization_gap",
+    "calibration_error", "parameters", "tokens_seen", "uniform_val_loss", "unigram_val_loss", "bigram_val_loss",
+    "kneser_ney_val_loss", "copied_share", "longest_copy", "val_copied_share",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class ReportData:
         environment: of the training.
         digests: sha256 of the files that the results come from, by name.
         predictions: of the validation text.
+        first_token_id: the first token of the validation text, which has no context and is not predicted.
         samples: generated text, with copied parts marked.
         unit: what a token is.
         vocabulary: the vocabulary in words.
@@ -56,6 +63,7 @@ class ReportData:
     environment: dict[str, Any]
     digests: dict[str, str]
     predictions: Predictions
+    first_token_id: int
     samples: MarkedSamples
     unit: str
     vocabulary: str
@@ -137,7 +145,7 @@ def render_report(
     by_context = difficulty.bits_by_context(predictions.token_ids, bits, tokenizer)
     titles = (f"Hardest {data.unit}s", f"Easiest {data.unit}s"), ("Hardest contexts", "Easiest contexts")
     script = Path(__file__).with_name("templates").joinpath("report.js").read_text(encoding="utf-8")
-    attention_text = "".join(tokenizer.display(token_id) for token_id in predictions.attention_ids.tolist())
+    first_text, pieces = highlighting.find_pieces(predictions, tokenizer, highlighted_count, data.first_token_id)
     return load_template("report.html.j2").render(
         data=data,
         drawn_figures={name: figures.inline(drawn.svg, name, drawn.label) for name, drawn in drawn_figures.items()},
@@ -146,10 +154,12 @@ def render_report(
             for pair, table in zip(titles, (by_token, by_context), strict=True)
             for title, rows in zip(pair, difficulty.hardest_and_easiest(table), strict=True)
         ],
-        tokens=highlighting.highlighted_tokens(predictions, tokenizer, highlighted_count),
-        details=Markup(highlighting.token_details(predictions, tokenizer, highlighted_count)),
+        first_text=highlighting.with_visible_breaks(first_text, pieces[0].text[:1] if pieces else ""),
+        pieces=highlighting.highlighted_pieces(pieces, predictions),
+        details=Markup(highlighting.piece_details(pieces, predictions, tokenizer)),
         levels=highlighting.LEVELS,
-        attention_text=difficulty.visible(attention_text),
+        samples=[one_break_per_line(sample) for sample in data.samples.samples],
+        attention_text=difficulty.visible(tokenizer.display(*predictions.attention_ids.tolist())),
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -175,8 +185,3 @@ def load_template(name: str) -> Template:
 
 def _escape_markdown(value: object) -> object:
     return escape_controls(hide_secrets(value)).replace("<", "&lt;") if isinstance(value, str) else value
-
-
-def read_tsv(path: Path) -> pd.DataFrame:
-    """Return a table that a stage wrote."""
-    return pd.read_csv(path, sep="\t")

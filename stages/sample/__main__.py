@@ -1,5 +1,7 @@
 """Run the stage: `python -m stages.sample`."""
 
-from stages.sample.command import command
+import sys
 
-command()
+from stages.cli import folio
+
+folio(["sample", *sys.argv[1:]], prog_name="folio")

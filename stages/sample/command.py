@@ -10,14 +10,16 @@ import click
 import torch
 from click.core import ParameterSource
 
-from stages.core.device import ComputeParams, prepare_device
+from stages.core.compute_params import ComputeParams
+from stages.core.device import prepare_device
 from stages.core.display import escape_controls
 from stages.core.files import write_text
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, model_option, output_file_option, params_option
 from stages.core.params import check_section, read_section
+from stages.core.project import finish_stage
 from stages.core.text_files import read_text
-from stages.generation.prompts import replace_unknown, unknown_option
+from stages.generation.prompts import default_prompt, replace_unknown, unknown_option
 from stages.generation.text_model import Sample, TextModel
 from stages.models.model_folder import load_model
 from stages.sample.interactive import run_interactive
@@ -74,10 +76,11 @@ def command(
     if params.num_samples < MIN_PARALLEL_SAMPLES or interactive or sys.stdout.isatty():
         torch.set_num_threads(1)
     text_model = TextModel(trained, torch_device)
+    prompt = default_prompt(text_model.tokenizer) if params.prompt is None else params.prompt
     if interactive:
-        run_interactive(text_model, params, unknown)
+        run_interactive(text_model, prompt, params, unknown)
         return
-    prompt = replace_unknown(params.prompt, text_model.tokenizer, unknown)
+    prompt = replace_unknown(prompt, text_model.tokenizer, unknown)
     seeds = [params.seed + index for index in range(params.num_samples)]
     if output is None and not as_json and sys.stdout.isatty():
         for seed in seeds:
@@ -93,7 +96,7 @@ def command(
     write_text(output, (format_json_lines(samples) if as_json else format_samples(samples)) + "\n")
     unit = text_model.tokenizer.unit
     log.info("%s: %d samples of up to %d %ss", output, params.num_samples, params.max_new_tokens, unit)
-    log.info("next: folio report, folio sample --interactive")
+    finish_stage("sample", output, "folio report", "folio sample --interactive")
 
 
 def format_json_lines(samples: list[Sample]) -> str:
@@ -114,7 +117,7 @@ def read_prompt(path: Path, prompt: str | None) -> str:
     """
     if prompt is not None:
         raise click.UsageError("--prompt and --prompt-file cannot be used together")
-    return sys.stdin.read() if str(path) == "-" else read_text(path)
+    return read_text(path)
 
 
 def _read_params(path: Path, device: str | None, overrides: dict[str, Any]) -> tuple[ComputeParams, SampleParams]:

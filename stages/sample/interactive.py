@@ -11,15 +11,15 @@ from stages.generation.text_model import TextModel
 from stages.sample.params import SampleParams
 
 
-def run_interactive(text_model: TextModel, params: SampleParams, unknown: UnknownPolicy) -> None:
+def run_interactive(text_model: TextModel, text: str, params: SampleParams, unknown: UnknownPolicy) -> None:
     """Ask for prompts until the end of input (Ctrl-D); Ctrl-C ends the current sample.
 
-    Each sample uses the next seed. An empty line continues the text so far.
+    Each sample uses the next seed. An empty line continues the text so far, at first `text`.
     """
     with suppress(ImportError):  # some builds of Python lack it
         import readline  # noqa: F401 - gives `input` history and line editing
     click.echo("Enter a prompt; an empty line continues the text. Ctrl-C ends a sample, Ctrl-D exits.", err=True)
-    text, seed = params.prompt, params.seed
+    seed = params.seed
     while True:
         try:
             prompt = input("> ")

@@ -1,5 +1,7 @@
 """Run the stage: `python -m stages.tokenize`."""
 
-from stages.tokenize.command import command
+import sys
 
-command()
+from stages.cli import folio
+
+folio(["tokenize", *sys.argv[1:]], prog_name="folio")

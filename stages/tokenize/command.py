@@ -11,6 +11,7 @@ from stages.core.errors import ParameterError
 from stages.core.logs import log, progress_bar, start_log, track_progress
 from stages.core.options import StageCommand, corpus_option, output_folder_option, params_option
 from stages.core.params import read_section
+from stages.core.project import explain_copy, finish_stage
 from stages.core.text_files import HOW_TO_DOWNLOAD, read_chunks
 from stages.tokenize.params import TokenizeParams
 from stages.tokenize.splitting import Span, read_spans, split_sources
@@ -18,6 +19,7 @@ from stages.tokenizers.base import TokenIds, Tokenizer
 from stages.tokenizers.bpe import BpeTokenizer
 from stages.tokenizers.byte import ByteTokenizer
 from stages.tokenizers.char import CharTokenizer
+from stages.tokenizers.prompt_check import check_prompts
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import TRAIN, VAL, TokenSource, write_metadata, write_tokens
 
@@ -53,6 +55,7 @@ def command(params_path: Path, corpus_path: Path, tokens_folder: Path) -> None:
             training_text = chain.from_iterable(read_spans(chunks(), train))
             training_length = sum(span.end - span.start for span in train)
             tokenizer = BpeTokenizer.from_chunks(subsample(training_text, training_length), params.vocab_size)
+        check_prompts(params_path, tokenizer)
         train_counts = write_tokens(tokens_folder / TRAIN, encode_spans(chunks(), train, tokenizer), tokenizer)
         val_counts = write_tokens(tokens_folder / VAL, encode_spans(chunks(), val, tokenizer), tokenizer)
     share = sum(span.end - span.start for span in val) / length
@@ -65,7 +68,7 @@ def command(params_path: Path, corpus_path: Path, tokens_folder: Path) -> None:
         *(tokens_folder, sum(train_counts), sum(val_counts), 100 * share),
         *(len(tokenizer), tokenizer.unit),
     )
-    log.info("next: folio train")
+    finish_stage("tokenize", tokens_folder, "folio train")
 
 
 def scan_text(chunks: Iterable[str], params: TokenizeParams) -> tuple[Tokenizer | None, int]:
@@ -75,6 +78,11 @@ def scan_text(chunks: Iterable[str], params: TokenizeParams) -> tuple[Tokenizer 
         ParameterError: if `tokenize.tokenizer` names a tokenizer of another kind.
     """
     if params.tokenizer:
+        if not Path(params.tokenizer).is_file():
+            raise ParameterError(
+                f"tokenize.tokenizer is {params.tokenizer}, which is no file; set it to the tokenizer.json of a model"
+                f"{explain_copy()}"
+            )
         tokenizer = load_tokenizer(Path(params.tokenizer))
         if tokenizer.kind != params.kind:
             raise ParameterError(

@@ -36,6 +36,11 @@ def split_sources(
     Raises:
         TextError: if a part would have fewer than two characters, so that nothing could be predicted.
     """
+    if documents["start"][-1] >= length:
+        raise TextError(
+            f"{path} has {length} characters, but its last document begins at {documents['start'][-1]}; "
+            "`dvc repro -f download` writes both again"
+        )
     train, val = [], []
     first_documents = np.flatnonzero(np.diff(documents["source"], prepend=-1))
     bounds = [*documents["start"][first_documents].tolist(), length]

@@ -77,9 +77,9 @@ class Tokenizer(ABC):
         """Return a decoder for `count` texts that grow by one token at a time."""
         return StreamDecoder(self, count)
 
-    def display(self, token_id: int) -> str:
-        """Return a token as text to show to a person."""
-        return self.decode([token_id])
+    def display(self, *token_ids: int) -> str:
+        """Return tokens as text to show to a person."""
+        return self.decode(token_ids)
 
     def is_continuation(self, token_id: int) -> bool:  # noqa: ARG002 - by default every token is whole characters
         """Return whether a token begins inside a character."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PART_CHARACTERS = 1 << 15  # text that one thread of the library encodes at a time
 PARTS_PER_BATCH = 64
 MAX_BOUNDARY_DISTANCE = 1 << 20  # characters searched for a word boundary; a script without spaces is cut anywhere
+MAX_WORD_BYTES = 256  # for learning, which takes quadratic time in the length of words; a longer one is several
 # A text may be split before a space or line break that follows another character, without splitting a word.
 WORD_BOUNDARY = re.compile(r"(?<=\S)[ \r\n]")
 
@@ -51,7 +52,11 @@ class BpeTokenizer(ByteTokenizer):
     def from_chunks(cls, chunks: Iterable[str], vocab_size: int) -> Self:
         """Return a tokenizer with merges learned from a text, with at most `vocab_size` tokens."""
         learner = make_hf_tokenizer({}, [])
+        from tokenizers import Regex, pre_tokenizers
         from tokenizers.trainers import BpeTrainer
+
+        short_words = pre_tokenizers.Split(Regex(f"[\\s\\S]{{{MAX_WORD_BYTES}}}"), "isolated")
+        learner.pre_tokenizer = pre_tokenizers.Sequence([learner.pre_tokenizer, short_words])
 
         trainer = BpeTrainer(vocab_size=vocab_size, initial_alphabet=byte_alphabet(), show_progress=False)
         learner.train_from_iterator(split_at_words(chunks), trainer)
@@ -120,6 +125,6 @@ def make_hf_tokenizer(vocab: dict[str, int], merges: list[tuple[str, str]]) -> "
     except ImportError:
         raise ModelError("tokenize.kind 'bpe' needs the tokenizers library: pip install -e '.[bpe]'") from None
     hf_tokenizer = Tokenizer(models.BPE(vocab, merges))
-    hf_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    hf_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # splits into words
     hf_tokenizer.decoder = decoders.ByteLevel()
     return hf_tokenizer

@@ -55,9 +55,9 @@ class ByteTokenizer(Tokenizer):
         """See `Tokenizer`."""
         return ByteStreamDecoder(self, count)
 
-    def display(self, token_id: int) -> str:
+    def display(self, *token_ids: int) -> str:
         """See `Tokenizer`; incomplete characters are shown in hexadecimal."""
-        return self.token_bytes[token_id].decode(errors="backslashreplace")
+        return b"".join(self.token_bytes[token_id] for token_id in token_ids).decode(errors="backslashreplace")
 
 
 def is_continuation_byte(byte: int) -> bool:

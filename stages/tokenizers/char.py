@@ -105,9 +105,9 @@ class CharTokenizer(Tokenizer):
         byte_lengths = [len(character.encode(errors="surrogatepass")) for character in self.characters]
         return np.ones(len(self), np.int64), np.array(byte_lengths, np.int64)
 
-    def display(self, token_id: int) -> str:
+    def display(self, *token_ids: int) -> str:
         """See `Tokenizer`."""
-        return self.characters[token_id]
+        return "".join(self.characters[token_id] for token_id in token_ids)
 
     def vocab_preview(self, max_characters: int = 200) -> str:
         """Return the vocabulary as a string literal, cut after `max_characters`."""

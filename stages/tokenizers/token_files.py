@@ -1,16 +1,17 @@
 """The token files of a text: train.npy, val.npy and tokens.json, which identifies their tokenizer."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
+from pydantic import Field, FiniteFloat
 
 from stages.core.errors import TextError
-from stages.core.files import atomic_write, write_json
+from stages.core.files import atomic_write, read_array, write_json
+from stages.core.records import Record, read_record
 from stages.tokenizers.base import TokenIds, Tokenizer
 
 TRAIN, VAL, META = "train.npy", "val.npy", "tokens.json"
@@ -26,8 +27,20 @@ class TokenSource:
         weight: how often training samples its tokens, relative to the other sources.
     """
 
-    start: int
-    weight: float
+    start: Annotated[int, Field(ge=0)]
+    weight: Annotated[FiniteFloat, Field(gt=0.0)]
+
+
+class TokenMetadata(Record):
+    """The content of tokens.json.
+
+    Attributes:
+        tokenizer: fingerprint of the tokenizer.
+        sources: of the training tokens, in order.
+    """
+
+    tokenizer: str
+    sources: list[TokenSource] = Field(min_length=1)
 
 
 class TokenWriter:
@@ -73,10 +86,9 @@ def write_tokens(path: Path, spans: Iterable[Iterable[TokenIds]], tokenizer: Tok
     return counts
 
 
-def write_metadata(folder: Path, tokenizer: Tokenizer, sources: Iterable[TokenSource]) -> None:
-    """Write tokens.json: the fingerprint of the tokenizer and the sources of the training tokens."""
-    document = {"tokenizer": tokenizer.fingerprint, "sources": [asdict(source) for source in sources]}
-    write_json(folder / META, document)
+def write_metadata(folder: Path, tokenizer: Tokenizer, sources: list[TokenSource]) -> None:
+    """Write tokens.json."""
+    write_json(folder / META, TokenMetadata(tokenizer=tokenizer.fingerprint, sources=sources).model_dump())
 
 
 def load_tokens(folder: Path, tokenizer: Tokenizer) -> tuple[TokenIds, TokenIds]:
@@ -85,7 +97,7 @@ def load_tokens(folder: Path, tokenizer: Tokenizer) -> tuple[TokenIds, TokenIds]
     Raises:
         TextError: if a file is missing or damaged, or belongs to another tokenizer.
     """
-    if _read_metadata(folder)["tokenizer"] != tokenizer.fingerprint:
+    if _read_metadata(folder).tokenizer != tokenizer.fingerprint:
         raise TextError(
             f"the tokens in {folder} were written by a different tokenizer than this one, which has {len(tokenizer)} "
             f"{tokenizer.unit}s; tokenize and train again"
@@ -99,42 +111,30 @@ def load_sources(folder: Path) -> list[TokenSource]:
     Raises:
         TextError: if the metadata is missing or damaged.
     """
-    return [TokenSource(**source) for source in _read_metadata(folder)["sources"]]
+    return _read_metadata(folder).sources
 
 
 def check_length(train: TokenIds, val: TokenIds, block_size: int) -> None:
     """Check that both parts hold a window of `block_size` tokens and the token that follows it.
 
     Raises:
-        TextError: if a part is too short; the message names the largest block size that fits.
+        TextError: if a part is too short; the message names the largest block size that fits both.
     """
-    for name, part in (("training", train), ("validation", val)):
-        if len(part) <= block_size:
-            raise TextError(
-                f"model.block_size is {block_size}, but the {name} part has only {len(part)} tokens; set it to "
-                f"{len(part) - 1} or less, or use a longer text"
-            )
+    name, part = min((("training", train), ("validation", val)), key=lambda pair: len(pair[1]))
+    if len(part) > block_size:
+        return
+    smaller = f"set it to {len(part) - 1} or less, or use a longer text" if len(part) > 1 else "use a longer text"
+    raise TextError(f"model.block_size is {block_size}, but the {name} part has only {len(part)} tokens; {smaller}")
 
 
-def _read_metadata(folder: Path) -> dict[str, Any]:
-    path = folder / META
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        [TokenSource(**source) for source in document["sources"]]
-    except FileNotFoundError:
-        raise TextError(f"{path} does not exist; `dvc repro tokenize` writes it") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise TextError(f"{path} is damaged ({error}); {HOW_TO_TOKENIZE}") from None
-    return document
+def _read_metadata(folder: Path) -> TokenMetadata:
+    return read_record(folder / META, TokenMetadata, "tokenize")
 
 
 def _map_tokens(path: Path, tokenizer: Tokenizer) -> TokenIds:
-    try:
-        ids: TokenIds = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise TextError(f"{path} does not exist; `dvc repro tokenize` writes it") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise TextError(f"{path} is damaged ({error}); {HOW_TO_TOKENIZE}") from None
+    ids: TokenIds = read_array(path, "tokenize", "r")
     if ids.dtype != tokenizer.dtype or ids.ndim != 1 or path.stat().st_size != ids.offset + ids.nbytes:  # type: ignore[attr-defined]
         raise TextError(f"{path} is damaged (unexpected type or size); {HOW_TO_TOKENIZE}")
+    if len(tokenizer) <= np.iinfo(ids.dtype).max and ids.max(initial=0) >= len(tokenizer):
+        raise TextError(f"{path} is damaged (token {ids.max()} of a vocabulary of {len(tokenizer)}); {HOW_TO_TOKENIZE}")
     return ids

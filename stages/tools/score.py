@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import click
 import numpy as np
 from torch import Tensor
 
-from stages.core.device import ComputeParams, prepare_device
+from stages.core.compute_params import ComputeParams
+from stages.core.device import prepare_device
 from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, model_option, output_file_option
@@ -47,7 +47,7 @@ def command(
     """
     start_log("score")
     text_model = TextModel(load_model(model_folder), prepare_device(ComputeParams(device=device)))
-    text = sys.stdin.read() if str(file) == "-" else read_text(file)
+    text = read_text(file)
     ids, bits = text_model.token_bits(text, unknown)
     characters, size = (int(lengths[ids[1:]].sum()) for lengths in text_model.tokenizer.token_lengths())
     total = float(bits.sum())

@@ -1,5 +1,7 @@
 """Run the stage: `python -m stages.train`."""
 
-from stages.train.command import command
+import sys
 
-command()
+from stages.cli import folio
+
+folio(["train", *sys.argv[1:]], prog_name="folio")

@@ -33,6 +33,7 @@ from torch import Tensor
 from stages.core.errors import Interrupted, WorkError
 from stages.core.files import sha256, write_bytes, write_json, write_text
 from stages.core.logs import log
+from stages.core.project import in_copy, project_root, started_by_dvc
 from stages.models.params import ModelParams
 from stages.tokenizers.token_files import META, TRAIN, VAL
 from stages.train.params import RuntimeParams, TrainParams
@@ -54,13 +55,13 @@ class TrainingCheckpoint:
     Args:
         fingerprint: everything that determines the result bit for bit, by name.
         runtime: how often to save.
-        root: the project folder; queued experiments run in a copy, but use the real one (DVC_ROOT).
+        root: the project folder.
     """
 
     def __init__(self, fingerprint: dict[str, Any], runtime: RuntimeParams, root: Path | None = None) -> None:
         self.fingerprint = fingerprint | {"format": FORMAT}
         self.runtime = runtime
-        scratch = (root or Path(os.environ.get("DVC_ROOT", "."))) / ".scratch"
+        scratch = (root or project_root()) / ".scratch"
         digest = hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()
         self.folder = scratch / digest[:16]
         self._saved_at = time.monotonic()
@@ -70,6 +71,8 @@ class TrainingCheckpoint:
         """Lock the folder against other processes; after success, delete it, or under DVC mark it as finished.
 
         The lock is released when the process ends. Its file remains, because another process may be waiting for it.
+        An experiment of DVC's queue waits for the lock: another one may differ in what follows the training, and will
+        leave the finished state.
 
         Raises:
             WorkError: if another process holds the lock; the message names it.
@@ -80,8 +83,13 @@ class TrainingCheckpoint:
         try:
             lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
-            name = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
-            raise WorkError(f"{name} is already training this model ({self.folder}); wait for it or stop it") from None
+            name = _read_owner(owner)
+            if not in_copy():
+                raise WorkError(
+                    f"{name} is already training this model ({self.folder}); wait for it or stop it"
+                ) from None
+            log.info("%s is already training this model; waiting for it", name)
+            lock.acquire()
         try:
             self._delete_recorded_runs()
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -96,12 +104,12 @@ class TrainingCheckpoint:
 
     def save_last_step(self, trainer: Trainer) -> None:
         """Under DVC, save the state after the last step."""
-        if "DVC_STAGE" in os.environ:
+        if started_by_dvc():
             self.save(trainer)
 
     def mark_finished(self, model_folder: Path) -> None:
         """Under DVC, keep the state until DVC has recorded the model."""
-        if "DVC_STAGE" in os.environ:
+        if started_by_dvc():
             write_text(self.folder / FINISHED, dvc_digest(model_folder))
 
     def _delete_recorded_runs(self) -> None:
@@ -190,6 +198,14 @@ class TrainingCheckpoint:
                 f"{name} ({other.get(name)} there, {self.fingerprint[name]} here)" for name in names
             )
             log.info("the checkpoint in %s belongs to another run: %s", path.parent, differences)
+
+
+def _read_owner(path: Path) -> str:
+    """Return the process that holds the lock."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:  # it has just begun or ended
+        return "another process"
 
 
 def training_fingerprint(

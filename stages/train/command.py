@@ -1,7 +1,6 @@
 """The train stage: train the model that params.yaml describes."""
 
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -11,19 +10,23 @@ from typing import Any
 import click
 from torch import Tensor
 
-from stages.core.device import ComputeParams, describe_environment, prepare_device, tokens_to_device
+from stages.core.compute_params import ComputeParams
+from stages.core.device import describe_environment, prepare_device, tokens_to_device
 from stages.core.errors import ModelError
 from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, output_file_option, output_folder_option, params_option, tokens_option
 from stages.core.params import check_section, read_budget, read_explicit, read_section
+from stages.core.project import explain_copy, finish_stage, started_by_dvc
+from stages.core.records import TrainingRecord
 from stages.losses.losses import evaluate_loss
 from stages.losses.windows import evenly_spaced_windows
-from stages.models.base import LanguageModel, count_parameters
-from stages.models.model_folder import TrainedModel, load_model, save_model
+from stages.models.base import LanguageModel, build_model, count_parameters
+from stages.models.model_folder import MANIFEST, TrainedModel, load_model, save_model
 from stages.models.params import ModelParams
 from stages.models.plain_generator import generate_plainly
 from stages.tokenizers.base import TokenIds, Tokenizer
+from stages.tokenizers.prompt_check import check_prompts
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import TokenSource, check_length, load_sources, load_tokens
 from stages.train.auto import Settings, TextSize, choose_settings, describe_settings
@@ -31,7 +34,7 @@ from stages.train.batches import subsample_training_text
 from stages.train.checkpoint import TrainingCheckpoint, training_fingerprint
 from stages.train.distributed import ProcessGroup, launch_processes
 from stages.train.params import RuntimeParams, TrainParams
-from stages.train.setup import check_window_size, prepare_training
+from stages.train.setup import check_same_architecture, check_window_size, held_out_start, prepare_training
 from stages.train.signals import catch_stop_signals, end_with_parent
 from stages.train.tracking import TrackerFactory, Trackers, load_tracker, track
 from stages.train.trainer import COLUMNS, CurvePoint, Trainer
@@ -59,23 +62,22 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
     group = ProcessGroup.from_environment()
     if not group.is_first:
         log.setLevel(logging.WARNING)
-    if group.count > 1 or "DVC_STAGE" in os.environ:
+    if group.count > 1 or started_by_dvc():
         end_with_parent()
     job = read_job(params_path, tokens_folder, group)
+    params = job.params
+    ProcessGroup(count=max(group.count, params.processes)).check_batch(params)
     if dry_run:
         return
-    params = job.params
     factories: dict[str, TrackerFactory] = (
         {name: load_tracker(name) for name in job.runtime.trackers} if group.is_first else {}
     )
     if params.processes > 1 and group.count == 1:
-        ProcessGroup(count=params.processes).check_batch(params)
         options = {"params": params_path, "tokens": tokens_folder, "model": model_folder, "curve": curve_path}
         arguments = [word for name, path in options.items() for word in (f"--{name}", str(path))]
         arguments += {logging.WARNING: ["--quiet"], logging.DEBUG: ["--verbose"]}.get(log.level, [])
         launch_processes(params.processes, "stages.train", arguments)
         return
-    group.check_batch(params)
     device = prepare_device(job.compute)
     train, val = tokens_to_device(job.train_ids, device), tokens_to_device(job.val_ids, device)
     with group.connected(device):
@@ -92,17 +94,23 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
             initial_model=job.initial_model,
         )
         environment = describe_environment(job.compute, device, model.compute_dtype) | {"processes": group.count}
-        training: dict[str, Any] = {
-            "environment": environment,
-            "params": params.model_dump(),
-            "auto": job.auto_keys,
-            "budget": job.budget,
-        }
+
+        def save(steps: int, tokens_seen: int) -> None:
+            record = TrainingRecord(
+                environment=dict(environment),
+                params=params.model_dump(),
+                auto=job.auto_keys,
+                budget=job.budget,
+                steps=steps,
+                tokens_seen=tokens_seen,
+            )
+            save_model(model_folder, model, job.tokenizer, record)
+
         if trainer is None:
             log.info("%s: no trainable parameters, on %s", job.model_params.kind, device)
             if group.is_first:
                 write_tsv(curve_path, COLUMNS, [counting_curve_row(model, train, val, params)])
-                save_model(model_folder, model, job.tokenizer, training | {"steps": 0, "tokens_seen": len(train)})
+                save(0, len(train))
         else:
             log.info("%s: %d parameters, on %s", job.model_params.kind, count_parameters(model), device)
             fingerprint = training_fingerprint(job.model_params, params, tokens_folder, environment)
@@ -114,11 +122,11 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
                 run_training(trainer, checkpoint, job.tokenizer, trackers)
                 if group.is_first:
                     write_tsv(curve_path, *trainer.curve_table())
-                    training |= {"steps": trainer.step, "tokens_seen": trainer.tokens_seen}
-                    save_model(model_folder, model, job.tokenizer, training)
+                    save(trainer.step, trainer.tokens_seen)
                     checkpoint.mark_finished(model_folder)
     log.info("wrote the model to %s and the learning curve to %s", model_folder, curve_path)
-    log.info("next: folio evaluate, folio sample")
+    if group.is_first:
+        finish_stage("train", model_folder, "folio evaluate", "folio sample")
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,7 @@ def read_job(params_path: Path, tokens_folder: Path, group: ProcessGroup) -> Tra
     runtime = read_section(params_path, "runtime", RuntimeParams)
     budget = read_budget(params_path)
     tokenizer = load_tokenizer(tokens_folder / "tokenizer.json")
+    check_prompts(params_path, tokenizer)
     train_ids, val_ids = load_tokens(tokens_folder, tokenizer)
     init_from = settings.train["init_from"]
     initial_model = load_initial_model(Path(init_from), tokenizer) if init_from else None
@@ -178,6 +187,10 @@ def read_job(params_path: Path, tokens_folder: Path, group: ProcessGroup) -> Tra
     if 0 < params.max_tokens < len(train_ids):
         train_ids, sources = subsample_training_text(train_ids, sources, params.max_tokens)
     check_length(train_ids, val_ids, model_params.block_size)
+    if params.held_out_fraction:
+        held_out_start(len(train_ids), model_params.block_size, params.held_out_fraction)
+    if initial_model:
+        check_same_architecture(initial_model, build_model(model_params, len(tokenizer)))
     auto_keys = [setting.key for setting in settings.chosen]
     return TrainingJob(
         compute, runtime, model_params, params, auto_keys, budget, tokenizer, train_ids, val_ids, sources, initial_model
@@ -217,6 +230,11 @@ def load_initial_model(folder: Path, tokenizer: Tokenizer) -> LanguageModel:
     Raises:
         ModelError: if its vocabulary is another one.
     """
+    if not (folder / MANIFEST).exists():
+        raise ModelError(
+            f"train.init_from is {folder}, which has no model; copy one to a folder, for example with `cp -r models "
+            f"base`, and name that one, because DVC deletes models/ before training{explain_copy()}"
+        )
     trained: TrainedModel = load_model(folder)
     other = trained.tokenizer
     if other.fingerprint != tokenizer.fingerprint:

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from stages.core.params import Section
+from stages.core.params import FilePath, Section
 
 
 class TrainParams(Section):
@@ -15,7 +15,7 @@ class TrainParams(Section):
         "eval_every", "max_tokens",
     })  # fmt: skip
 
-    seed: int = Field(default=1337, ge=0, lt=2**63)
+    seed: int = Field(default=1337, ge=0)
     max_steps: int = Field(default=1200, ge=1)
     batch_size: int = Field(default=1, ge=1)
     window_size: int = Field(default=0, ge=0)
@@ -36,7 +36,7 @@ class TrainParams(Section):
     patience: int = Field(default=0, ge=0)
     keep: Literal["last", "best"] = "last"
     held_out_fraction: float = Field(default=0.0, ge=0.0, lt=0.5)
-    init_from: str | None = None
+    init_from: FilePath | None = None
     max_tokens: int = Field(default=0, ge=0)
     processes: int = Field(default=1, ge=1, le=1024)
 

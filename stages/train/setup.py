@@ -1,11 +1,15 @@
 """Build a model from its parameters, count n-grams if it needs them, and create its trainer."""
 
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from stages.core.device import ComputeParams, select_dtype
+from stages.core.compute_params import ComputeParams
+from stages.core.device import select_dtype
 from stages.core.errors import ModelError, ParameterError
 from stages.losses.windows import evenly_spaced_windows, held_out_windows
 from stages.models.base import LanguageModel, build_model, count_parameters
@@ -45,11 +49,11 @@ def prepare_training(
         val: validation tokens, (M,), on the same device.
         sources: sources of the training tokens.
         group: the processes that train the model together.
-        initial_model: a model of the same architecture to copy the weights of; n-grams are counted again.
+        initial_model: a model to copy the weights of, of an architecture that `check_same_architecture` accepts;
+            n-grams are counted again.
 
     Raises:
         WorkError: if there is not enough memory to count n-grams.
-        ModelError: if `initial_model` has another architecture.
         ParameterError: if the held-out part leaves too little to train on.
     """
     group = group or ProcessGroup()
@@ -65,12 +69,7 @@ def prepare_training(
     held_out = None
     sampled = train
     if params.held_out_fraction:
-        start = len(train) - max(block_size + 1, int(params.held_out_fraction * len(train)))
-        if start <= block_size:
-            raise ParameterError(
-                f"train.held_out_fraction is {params.held_out_fraction}: it leaves {max(0, start)} training tokens, "
-                f"but model.block_size is {block_size}; set one of them to less"
-            )
+        start = held_out_start(len(train), block_size, params.held_out_fraction)
         sampled, held_out = train[:start], held_out_windows(train, start, block_size, MAX_HELD_OUT_WINDOWS)
     sampler = BatchSampler(
         sampled, params.window_size or block_size, params.batch_size, params.seed, group.rank, group.count, sources
@@ -79,6 +78,21 @@ def prepare_training(
     val_windows = evenly_spaced_windows(val, block_size, params.eval_windows)
     forward_model = group.wrap(compile_model(model, params, train.device), train.device)
     return model, Trainer(model, sampler, optimizers, val_windows, params, runtime, forward_model, group, held_out)
+
+
+def held_out_start(length: int, block_size: int, fraction: float) -> int:
+    """Return where the held-out part of a training text of `length` tokens begins.
+
+    Raises:
+        ParameterError: if not both parts hold a window.
+    """
+    start = length - max(block_size + 1, int(fraction * length))
+    if start <= block_size:
+        raise ParameterError(
+            f"train.held_out_fraction is {fraction}: of {length} training tokens, it leaves {max(0, start)}, but "
+            f"model.block_size is {block_size}; set model.block_size to {(length - 2) // 2} or less"
+        )
+    return start
 
 
 def check_window_size(model_params: ModelParams, params: TrainParams) -> None:
@@ -101,10 +115,18 @@ def check_window_size(model_params: ModelParams, params: TrainParams) -> None:
 
 
 def copy_weights(source: LanguageModel, target: LanguageModel) -> None:
-    """Copy the trainable weights of a model.
+    """Copy the trainable weights of a model of the same architecture."""
+    weights = dict(source.named_parameters())
+    with torch.no_grad():
+        for name, weight in target.named_parameters():
+            weight.copy_(weights[name])
+
+
+def check_same_architecture(source: LanguageModel, target: LanguageModel) -> None:
+    """Check that `target` can get the trainable weights of `source`.
 
     Raises:
-        ModelError: if the architectures differ.
+        ModelError: if it cannot.
     """
     weights, targets = dict(source.named_parameters()), dict(target.named_parameters())
     if {name: weight.shape for name, weight in weights.items()} != {name: t.shape for name, t in targets.items()}:
@@ -114,17 +136,23 @@ def copy_weights(source: LanguageModel, target: LanguageModel) -> None:
         raise ModelError(
             f"train.init_from has a model of another architecture ({differences}); set `model:` to its values"
         )
-    with torch.no_grad():
-        for name, weight in targets.items():
-            weight.copy_(weights[name])
 
 
 def compile_model(model: LanguageModel, params: TrainParams, device: torch.device) -> nn.Module:
     """Return the model, compiled if `train.compile` says so; `auto` compiles on CUDA only.
 
     Compilation takes half a minute on a few CPU cores, which short runs do not recover.
+
+    Raises:
+        ParameterError: if PyTorch needs a C++ compiler and there is none.
     """
     if params.compile == "on" or (params.compile == "auto" and device.type == "cuda"):
+        compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+        if device.type == "cpu" and not shutil.which(compiler):
+            raise ParameterError(
+                f"train.compile is on, but there is no C++ compiler '{compiler}'; install it, set CXX to another one, "
+                "or set train.compile to auto"
+            )
         compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
         return compiled
     return model

@@ -4,6 +4,7 @@ The trackers are in `stages/tools/trackers` and are imported by name, so a chang
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,7 +39,8 @@ class Trackers:
 
     def __init__(self, factories: Mapping[str, TrackerFactory], params: Mapping[str, object]) -> None:
         self.active: dict[str, Tracker] = {}
-        run_name = f"{os.environ.get('DVC_EXP_NAME') or 'folio'} {time.strftime('%Y-%m-%d %H.%M.%S')}"
+        experiment = re.sub(r"^\.+|[^\w.-]", "_", os.environ.get("DVC_EXP_NAME") or "folio")  # may name a folder
+        run_name = f"{experiment} {time.strftime('%Y-%m-%d %H.%M.%S')}"
         for name, factory in factories.items():
             with self._removed_on_failure(name):
                 self.active[name] = factory(run_name, params)

@@ -91,11 +91,16 @@ def test_no_serious_accessibility_fault(page: Any):
     ]
 
 
-def test_a_telephone_can_show_it(browser: Any, reported: Path):  # noqa: F811
-    narrow = browser.new_page(viewport={"width": 360, "height": 700})
-    narrow.goto((reported / "reports/report.html").as_uri())
-    assert narrow.evaluate("document.documentElement.scrollWidth") <= 360
-    narrow.close()
+@pytest.mark.parametrize("width", [360, 390, 1200])
+def test_nothing_runs_out_of_the_page(browser: Any, reported: Path, width: int):  # noqa: F811
+    opened = browser.new_page(viewport={"width": width, "height": 700})
+    opened.goto((reported / "reports/report.html").as_uri())
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    outside = (
+        "all => all.filter(each => each.getBoundingClientRect().right > innerWidth + 1).map(each => each.outerHTML)"
+    )
+    assert not opened.eval_on_selector_all("body *:not(.scroll *, svg *)", outside)
+    opened.close()
 
 
 def test_the_comparison_is_accessible_too(browser: Any, tmp_path: Path):

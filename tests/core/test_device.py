@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from stages.core.compute_params import ComputeParams
 from stages.core.device import (
-    ComputeParams,
     available_cores,
     prepare_device,
     select_dtype,

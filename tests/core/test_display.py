@@ -44,6 +44,7 @@ def test_addresses_are_shown_without_secrets(text: str, shown: str):
 
 def test_messages_and_logs_are_printable(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").touch()
 
     @click.command(cls=StageCommand)
     @click.argument("path", type=click.Path(exists=True))
@@ -62,3 +63,7 @@ def test_messages_and_logs_are_printable(tmp_path, monkeypatch):
         assert "pw" not in shown
         assert "key" not in shown
     assert printable("\x1b https://a:b@c/") == r"\x1b https://c/"
+
+
+def test_names_of_files_that_are_not_utf_8_are_shown():
+    assert printable("caf\udce9.txt") == r"caf\udce9.txt"

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.core.documents import read_documents, write_documents
+from stages.core.documents import DOCUMENT, read_documents, write_documents
 from stages.core.errors import TextError
 
 
@@ -21,4 +21,31 @@ def test_documents_of_another_folio_are_refused(tmp_path: Path):
         read_documents(tmp_path / "corpus.txt")
     (tmp_path / "documents.npy").write_bytes(b"no array")
     with pytest.raises(TextError, match="is damaged"):
+        read_documents(tmp_path / "corpus.txt")
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        [],
+        [(1, 0, 1.0)],
+        [(0, 0, 1.0), (0, 0, 1.0)],
+        [(0, 0, 1.0), (9, 0, 1.0), (5, 0, 1.0)],
+        [(0, -1, 1.0)],
+        [(0, 1, 1.0), (5, 0, 1.0)],
+        [(0, 0, 0.0)],
+        [(0, 0, float("nan"))],
+        [(0, 0, float("inf"))],
+    ],
+    ids=str,
+)
+def test_a_table_with_impossible_values_is_refused(tmp_path, documents):
+    write_documents(tmp_path / "corpus.txt", documents)
+    with pytest.raises(TextError, match=r"documents\.npy is damaged \(impossible values\); `dvc repro -f download`"):
+        read_documents(tmp_path / "corpus.txt")
+
+
+def test_a_table_of_one_number_is_refused(tmp_path):
+    np.save(tmp_path / "documents.npy", np.zeros((), dtype=DOCUMENT))
+    with pytest.raises(TextError, match="impossible values"):
         read_documents(tmp_path / "corpus.txt")

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages.core.device import ComputeParams
+from stages.core import params
+from stages.core.compute_params import ComputeParams
 from stages.core.errors import ParameterError
-from stages.core.params import RENAMED_KEYS, Section, read_budget, read_explicit, read_section, without_auto
+from stages.core.params import RENAMED_KEYS, Section, check_file, read_budget, read_explicit, read_section, without_auto
 from stages.download.params import DownloadParams
 from stages.evaluate.params import EvaluateParams
 from stages.models.params import ModelParams
@@ -16,7 +17,6 @@ from stages.models.registry import MODELS
 from stages.report.params import ReportParams
 from stages.sample.params import SampleParams
 from stages.tokenize.params import TokenizeParams
-from stages.tools.lecture.params import LectureParams
 from stages.train.params import RuntimeParams, TrainParams
 from tests.import_graph import ROOT
 
@@ -30,7 +30,6 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": EvaluateParams,
     "sample": SampleParams,
     "report": ReportParams,
-    "lecture": LectureParams,
 }
 
 
@@ -95,6 +94,52 @@ def test_an_invalid_value_is_named_with_file_key_and_value(tmp_path, section, ke
         read_section(tmp_path / "params.yaml", section, SECTIONS[section])
     assert message in str(error.value)
     assert str(tmp_path / "params.yaml") in str(error.value)
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f"train: {{seed: {'9' * 5000}}}", "is not valid YAML: Exceeds the limit (4300 digits)"),
+        (f"train: {{seed: {'9' * 4000}}}", "seed is 9999"),
+        (f"budget: {'9' * 4000}", "budget is 9999"),
+        ("budget: 1000001", "and at most 1000000"),
+        ("[" * 3000, "is not valid YAML"),
+        (BOMB + "train: *a39", "train is [[[...]"),
+        (BOMB + "train: {seed: *a39}", "train.seed is [[[...]"),
+        (BOMB + "budget: *a39", "budget is [[[...]"),
+        (BOMB + "download: {sources: {a: *a39}}", "download.sources.a is [[[...]"),
+        ("download: {sources: {a: 1.0e+308}}", "download.sources.a is 1e+308 (float): input should be less than"),
+        ("train: {batch_size: 1000000000000000000000}", "batch_size is 1000000000000000000000: it must be at most"),
+        ('train: {init_from: "a\\0b"}', "train.init_from is 'a\\x00b'"),
+        ("sample: {top_p: 2}", "sample.top_p is 2"),
+        ("report: {nosuch: 1}", "report.nosuch is not a known key"),
+    ],
+)
+def test_the_whole_file_is_checked_and_a_message_is_short(tmp_path, content, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    with pytest.raises(ParameterError) as error:
+        check_file(path)
+    assert message in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_empty_sections_have_their_defaults_and_own_sections_are_ignored(tmp_path, monkeypatch):
+    path = tmp_path / "params.yaml"
+    path.write_text("report:\nnotes: mine\n")
+    check_file(path)
+    assert read_section(path, "report", ReportParams) == ReportParams()
+    monkeypatch.setenv("DVC_STAGE", "download")
+    with pytest.raises(ParameterError, match="section 'compute' is missing"):
+        check_file(path)
+
+
+def test_every_section_has_a_class_in_the_code():
+    classes = {name: f"{section.__module__}:{section.__name__}" for name, section in SECTIONS.items()}
+    assert classes == params.SECTIONS
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED_KEYS.items())
@@ -164,6 +209,6 @@ def test_another_budget_is_refused(tmp_path, value):
 
 
 def test_every_section_of_the_code_is_in_the_file():
-    defined = {path.parent.name for path in (ROOT / "stages").rglob("params.py")} - {"core", "models"}
+    defined = {path.parent.name for path in (ROOT / "stages").rglob("params.py")} - {"core", "models", "generation"}
     assert {*defined, "compute", "model", "runtime"} == set(SECTIONS)
     assert Path(ROOT / "params.yaml").exists()

@@ -13,6 +13,8 @@ from tests.import_graph import ROOT
 from tests.small_project import copy_work_tree
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+TRAINERS = "$(grep -l -a stages.train /proc/[0-9]*/cmdline | cut -d/ -f3)"
+KILL_TRAINER = f"for pid in {TRAINERS}; do [ $pid = $$ ] || kill -9 $pid; done; true"
 
 
 @pytest.fixture
@@ -73,15 +75,19 @@ def test_a_read_only_root_file_system_is_enough(finished: Project, tmp_path: Pat
     assert "Running stage 'sample'" in done.stdout
 
 
-@pytest.mark.parametrize(("how", "code"), [("stop", 143), ("kill", 137)])
+@pytest.mark.parametrize(("how", "code"), [("stop", 143), ("kill", 137), ("no memory", 137)])
 def test_a_stopped_run_resumes_to_the_same_bits(
     how: str, code: int, fresh: Project, finished: Project, name: str, tmp_path: Path
 ):
     project = fresh.copy(tmp_path / "project")
     project.start(name)
     wait_for("step 500 of 2500", name)
-    docker(how, *(["-t", "60"] if how == "stop" else []), name)
+    if how == "no memory":  # the system then kills the trainer
+        assert docker("exec", name, "sh", "-c", KILL_TRAINER).returncode == 0
+    else:
+        docker(how, *(["-t", "60"] if how == "stop" else []), name)
     assert docker("wait", name).stdout.strip() == str(code)
+    assert ("a stage was killed or crashed, perhaps because" in docker("logs", name).stdout) == (how == "no memory")
     assert not (project.folder / "models/manifest.json").exists()
     again = project.run()
     assert again.returncode == 0, again.stdout

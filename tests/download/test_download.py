@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stages.core import files
+from stages.core.records import Provenance
 from stages.download import corpora, fetching
 from stages.download.command import command
 
@@ -243,7 +244,10 @@ def test_a_damaged_text_is_fetched_again(download: Download, path: Path, damage:
 
 def test_another_licence_reaches_corpus_json_though_the_text_is_kept(download: Download):
     put(CORPUS, TEXT)
-    old = corpora.Provenance("url", "url", SUM, len(TEXT.encode()), len(TEXT), 1, 0, "unknown", "url")
+    old = Provenance(
+        name="url", source="url", sha256=SUM, bytes=len(TEXT.encode()), characters=len(TEXT), documents=1, copies=0,
+        licence="unknown", requested="url",
+    )  # fmt: skip
     put(PROVENANCE, json.dumps(old.as_dict()))
     succeeded(download(corpus="url", url=ADDRESS, sha256=SUM, licence="CC0-1.0"))
     assert provenance()["licence"] == "CC0-1.0"

@@ -16,6 +16,7 @@ from stages.core.errors import TextError
 from stages.download.own_files import read_own_files
 from stages.download.storage import write_corpus
 
+MAX_BYTES = 10**9
 ROWS = ["first\nline", "second – with a dash", "third 😀"]
 LINES = "".join(json.dumps({"text": row, "id": 7}) + "\n" for row in ROWS).encode()
 
@@ -26,7 +27,7 @@ def parquet(path: Path, column: str = "text") -> None:
 
 def stored(folder: Path, column: str = "text", sources: dict[str, float] | None = None) -> tuple[str, list[int]]:
     corpus = folder / "raw/corpus.txt"
-    found = write_corpus(read_own_files(folder / "own", column, sources or {"*": 1.0}), corpus)
+    found = write_corpus(read_own_files(folder / "own", column, sources or {"*": 1.0}, MAX_BYTES), corpus)
     text = corpus.read_bytes().decode()
     assert found.characters == len(text)
     assert read_documents(corpus).tolist() == found.documents.tolist()
@@ -168,7 +169,7 @@ def test_a_document_that_equals_an_earlier_one_is_left_out_and_named(own: Path):
         "".join(json.dumps({"text": text}) + "\n" for text in (long, "yes", "yes", long + "!"))
     )
     corpus = own.parent / "raw/corpus.txt"
-    found = write_corpus(read_own_files(own, "text", {"*": 1.0}), corpus)
+    found = write_corpus(read_own_files(own, "text", {"*": 1.0}, MAX_BYTES), corpus)
     text = "\n\n".join((long, "something else", "yes", "yes", long + "!"))
     assert corpus.read_text() == text
     assert (found.bytes, found.characters) == (len(text), len(text))
@@ -183,3 +184,21 @@ def test_documents_in_chunks_are_compared_as_a_whole(own: Path, monkeypatch):
     for name, text in (("a.txt", long), ("b.txt", long + "x"), ("c.txt", long)):
         (own / name).write_text(text)
     assert stored(own.parent)[0] == f"{long}\n\n{long}x"
+
+
+PACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+
+
+@pytest.mark.parametrize("name", ["zeros.txt.gz", "zeros.jsonl.xz", "zeros.txt.bz2", "rows.parquet"])
+def test_a_small_file_with_too_much_in_it_is_refused_early(own: Path, name: str):
+    if name.endswith("parquet"):
+        pq.write_table(pa.table({"text": ["a" * 10_000] * 10_000}), own / name, row_group_size=1000)
+    else:
+        (own / name).write_bytes(PACK[Path(name).suffix](b"a" * 100_000_000))
+    with pytest.raises(TextError, match=r"is larger than download.max_bytes \(1000000\); increase it"):
+        list(read_own_files(own, "text", {"*": 1.0}, 1_000_000))
+
+
+def test_a_text_that_is_not_compressed_may_be_larger(own: Path):
+    (own / "a.txt").write_text("a" * 1000)
+    assert "".join(chunk.text for chunk in read_own_files(own, "text", {"*": 1.0}, 10)) == "a" * 1000

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from stages.core.errors import ParameterError
+from stages.core.records import TrainingRecord
 from stages.evaluate.command import convert_loss, model_metrics, window_sizes
 from stages.evaluate.params import EvaluateParams
 from stages.losses.losses import evaluate_loss
@@ -24,7 +25,7 @@ def trained() -> TrainedModel:
     model = build_model(model_params(kind="bigram"), 3).eval()
     assert isinstance(model, Bigram)
     model.table.weight.data.copy_(torch.tensor([0.5, 0.25, 0.25]).log().expand(3, 3))
-    return TrainedModel(model, CharTokenizer.from_text("abä"), {"tokens_seen": 7})
+    return TrainedModel(model, CharTokenizer.from_text("abä"), TrainingRecord(tokens_seen=7))
 
 
 def test_every_metric_has_the_value_by_hand(trained):

@@ -1,6 +1,6 @@
 """SIGKILL at random moments: the final model and curve are bit for bit those of a run that was never stopped.
 
-FOLIO_KILLS says how many kills for each kind of model: 4 in CI, 20 by the command in docs/reliability.md.
+FOLIO_KILLS says how many kills for each kind of model: 2 in CI, 20 by the command in docs/reliability.md.
 """
 
 import os
@@ -12,7 +12,7 @@ import pytest
 from tests.faults.conftest import KINDS, end
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
-KILLS = int(os.environ.get("FOLIO_KILLS", "4"))
+KILLS = int(os.environ.get("FOLIO_KILLS", "2"))
 
 
 def interrupted_in_saving(folder) -> bool:

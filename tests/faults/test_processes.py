@@ -77,6 +77,17 @@ def test_whole_batches_are_distributed_if_windows_cannot_be(make_project: Callab
     assert "2 processes cannot share either evenly" in output
 
 
+def test_wrong_input_is_reported_once_before_processes_start(make_project: Callable[..., Project]):
+    project = make_project(compute=EXACT, model=KIND, train=TRAIN)
+    assert project.run()[0] == 0
+    wider = KIND | {"n_embd": 32}
+    project.set(compute=EXACT, model=wider, train=TRAIN | {"processes": 2, "init_from": "models"})
+    code, output = project.run()
+    assert code == 2, output
+    assert output.count("train.init_from has a model of another architecture (model.n_embd is 16 there, 32 here") == 1
+    assert "Traceback" not in output
+
+
 def test_a_killed_worker_is_replaced_and_the_end_is_the_same(make_project: Callable[..., Project]):
     model, train = KIND | {"dropout": 0.1}, TRAIN | {"processes": 2, "max_steps": 600}
     project = make_project(compute=EXACT, model=model, train=train, runtime=RUNTIME)

@@ -1,7 +1,8 @@
 import pytest
 
 from stages.core.errors import TextError
-from stages.generation.prompts import replace_unknown
+from stages.generation.prompts import default_prompt, replace_unknown
+from stages.tokenizers.byte import ByteTokenizer
 from stages.tokenizers.char import CharTokenizer
 
 TOKENIZER = CharTokenizer("\n .ABCabce")
@@ -38,3 +39,16 @@ def test_unknown_characters_are_removed_or_replaced_by_the_nearest(unknown, text
 def test_an_empty_prompt_is_refused(text, unknown):
     with pytest.raises(TextError, match="the text is empty"):
         replace_unknown(text, TOKENIZER, unknown)
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, ByteTokenizer()], ids=["char", "byte"])
+@pytest.mark.parametrize("policy", ["error", "skip", "nearest"])
+def test_half_a_surrogate_pair_is_refused(tokenizer, policy):
+    with pytest.raises(TextError, match=r"'\\udce9' at position 1 is half of a surrogate pair"):
+        replace_unknown("a\udce9", tokenizer, policy)
+
+
+def test_the_default_prompt_is_a_line_break_or_the_first_character():
+    assert default_prompt(TOKENIZER) == "\n"
+    assert default_prompt(ByteTokenizer()) == "\n"
+    assert default_prompt(CharTokenizer("ab")) == "a"

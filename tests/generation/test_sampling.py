@@ -4,7 +4,8 @@ from torch import Tensor
 
 from stages.core.errors import ParameterError
 from stages.core.params import check_section
-from stages.generation.sampling import SamplingParams
+from stages.generation.params import SamplingParams
+from stages.generation.sampling import sample_token, token_distribution
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -3.0])
 CASES = [
@@ -43,13 +44,13 @@ def expected_distribution(sampling: SamplingParams) -> Tensor:
 
 @pytest.mark.parametrize("sampling", CASES, ids=str)
 def test_distributions_are_those_of_the_definitions(sampling):
-    torch.testing.assert_close(sampling.distribution(LOGITS[None])[0], expected_distribution(sampling))
+    torch.testing.assert_close(token_distribution(LOGITS[None], sampling)[0], expected_distribution(sampling))
 
 
 @pytest.mark.parametrize("sampling", CASES, ids=str)
 def test_draws_follow_the_distribution_exactly(sampling):
     uniforms = (torch.arange(30_000) + 0.5) / 30_000  # every part of the line from 0 to 1, equally often
-    drawn = sampling.sample_from(LOGITS.expand(30_000, 5), uniforms).flatten()
+    drawn = sample_token(LOGITS.expand(30_000, 5), uniforms, sampling).flatten()
     torch.testing.assert_close(
         drawn.bincount(minlength=5) / 30_000, expected_distribution(sampling).float(), atol=1e-4, rtol=0
     )
@@ -58,7 +59,7 @@ def test_draws_follow_the_distribution_exactly(sampling):
 def test_random_draws_pass_a_chi_square_test():
     sampling, count = SamplingParams(temperature=1.5, top_k=4), 50_000
     uniforms = torch.rand(count, generator=torch.Generator().manual_seed(1))
-    drawn = sampling.sample_from(LOGITS.expand(count, 5), uniforms).flatten().bincount(minlength=5)[:4]
+    drawn = sample_token(LOGITS.expand(count, 5), uniforms, sampling).flatten().bincount(minlength=5)[:4]
     wanted = expected_distribution(sampling)[:4] * count
     assert float(((drawn - wanted) ** 2 / wanted).sum()) < 16.3  # three degrees of freedom, one in a thousand
 
@@ -66,7 +67,7 @@ def test_random_draws_pass_a_chi_square_test():
 @pytest.mark.parametrize("uniforms", [0.0, 1.0 - 2**-24])
 def test_the_smallest_and_largest_uniforms_select_possible_tokens(uniforms):
     logits = torch.tensor([[-torch.inf, 1.0, 0.0, -torch.inf]])
-    assert SamplingParams().sample_from(logits, torch.tensor([uniforms])).item() in (1, 2)
+    assert sample_token(logits, torch.tensor([uniforms]), SamplingParams()).item() in (1, 2)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from stages.generation.decoding import BlockDecoder, WindowDecoder, make_decoder
-from stages.generation.sampling import SamplingParams
+from stages.generation.params import SamplingParams
+from stages.generation.sampling import sample_token
 from stages.generation.streaming import draw_uniforms, generate_tokens, stream_tokens
 from stages.models.base import LanguageModel, build_model
 from stages.models.gpt_decoder import GptDecoder
@@ -53,7 +54,7 @@ def generate_naively(model: LanguageModel, prompt: Tensor, count: int, seeds: li
     for uniforms in draw_uniforms(seeds, count).T:
         if ids.shape[1] - block_start > BLOCK:
             block_start = ids.shape[1] - BLOCK // 2
-        ids = torch.cat((ids, SamplingParams().sample_from(naive_logits(model, ids, block_start), uniforms)), dim=1)
+        ids = torch.cat((ids, sample_token(naive_logits(model, ids, block_start), uniforms, SamplingParams())), dim=1)
     return ids[:, prompt.shape[1] :]
 
 

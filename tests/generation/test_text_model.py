@@ -5,7 +5,8 @@ import torch
 
 from stages import load
 from stages.core.errors import ParameterError, TextError
-from stages.generation.sampling import SamplingParams
+from stages.core.records import TrainingRecord
+from stages.generation.params import SamplingParams
 from stages.generation.text_model import TextModel, cut_at_stop, stream_until_stop
 from stages.models.base import build_model
 from stages.models.model_folder import TrainedModel, save_model
@@ -21,7 +22,7 @@ def text_model() -> TextModel:
     model = build_model(model_params(block_size=8), 4)
     for weight in model.parameters():
         weight.data.normal_()
-    return TextModel(TrainedModel(model.eval(), TOKENIZER, {}))
+    return TextModel(TrainedModel(model.eval(), TOKENIZER, TrainingRecord()))
 
 
 def test_streaming_gives_the_same_text(text_model):
@@ -46,6 +47,14 @@ def test_log_probability_and_bits_belong_to_what_was_written(text_model):
     assert sample.bits_per_character == pytest.approx(-float(logs.mean()) / math.log(2), rel=1e-4)
 
 
+def test_the_log_probability_of_a_stopped_sample_is_that_of_the_text_that_is_shown(text_model):
+    whole = text_model.generate_samples("ab", 60, SamplingParams(), [3])[0].text
+    (stopped,) = text_model.generate_samples("ab", 60, SamplingParams(), [3], [whole[20:23]])
+    (cut,) = text_model.generate_samples("ab", len(stopped.text) - 2, SamplingParams(), [3])
+    assert len(stopped.text) > 2
+    assert stopped == cut
+
+
 def test_score_is_the_mean_over_every_character_but_the_first(text_model):
     text = "abcdabcdaabbccdd"
     ids = torch.from_numpy(TOKENIZER.encode(text)).long()
@@ -64,7 +73,7 @@ def test_a_text_too_short_to_score_is_refused(text_model, text):
 
 
 def test_load_from_the_package(tmp_path, text_model):
-    save_model(tmp_path, text_model.model, TOKENIZER, {})
+    save_model(tmp_path, text_model.model, TOKENIZER, TrainingRecord())
     model = load(str(tmp_path))
     assert model.generate("ab", max_new_tokens=20, seed=5) == text_model.generate("ab", max_new_tokens=20, seed=5)
 

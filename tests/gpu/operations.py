@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.training_inputs import read_inputs
-from stages.generation.sampling import SamplingParams
+from stages.generation.params import SamplingParams
 from stages.generation.streaming import stream_tokens
 from stages.models.model_folder import load_model
 from tests.gpu.standin import COPIED, OPERATIONS, WAITS, on_standin

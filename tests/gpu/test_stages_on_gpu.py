@@ -13,7 +13,7 @@ import torch
 
 from stages import load
 from stages.core.errors import Interrupted
-from stages.generation.sampling import SamplingParams
+from stages.generation.params import SamplingParams
 from stages.models.model_folder import load_model
 from stages.train.checkpoint import TrainingCheckpoint
 from tests.conftest import make_text

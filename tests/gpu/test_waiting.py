@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.core.device import ComputeParams
-from stages.generation.sampling import SamplingParams
+from stages.core.compute_params import ComputeParams
+from stages.generation.params import SamplingParams
 from stages.generation.streaming import stream_tokens
 from stages.models.base import LanguageModel, build_model
 from stages.models.gpt import GPT

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from ruamel.yaml import YAML
@@ -299,6 +300,14 @@ def test_runs_are_compared_without_a_cache_also_below_the_folder_of_git(faster: 
     assert "is unknown, because the model is not in the cache" in compared
 
 
+@pytest.mark.parametrize("name", ["a$b", "caf\udce9", "größer"])
+def test_runs_with_odd_names_can_be_compared(project: Project, name: str):
+    project.run("git", "branch", name)
+    project.run("folio", "compare", name, "HEAD", "--page", "reports/compare.html")
+    page = ElementTree.fromstring(re.search(r"<svg.*</svg>", project.read("reports/compare.html"), re.DOTALL)[0])  # type: ignore[index]
+    assert name.replace("\udce9", "\\udce9") in "".join(page.itertext())
+
+
 def test_a_wrong_parameter_is_explained_and_leaves_no_old_model_behind(project: Project):
     project.set({"train.lr": -1.0})
     failed = project.attempt("dvc", "repro")
@@ -330,6 +339,48 @@ def test_queued_experiments_run_elsewhere_with_the_edited_text_and_the_mirror_of
     assert len(set(losses.values())) == 2
     sums = {name: data["outs"]["data/raw/corpus.txt"]["hash"] for name, data in experiments.items()}
     assert sums == {"edited": md5(TEXT.replace("a", "b")), "known": md5(TEXT + "and a few more\n")}
+
+
+def test_an_experiment_in_a_copy_that_lacks_a_file_says_what_to_do_about_it(project: Project):
+    project.run("git", "rm", "--quiet", "--cached", str(OWN))
+    project.run("git", "commit", "--quiet", "--message", "the text is mine")
+    failed = project.attempt("dvc", "exp", "run", "--temp", "--set-param", "train.lr=0.01").stdout
+    assert (
+        "This experiment runs in a copy of the project, which has only the files that git tracks: `git add`" in failed
+    )
+    project.run("git", "add", str(OWN))
+    project.run("dvc", "exp", "run", "--temp", "--set-param", "train.lr=0.01")
+    shutil.copytree(project.folder / "models", project.folder / "base")
+    option = ("--set-param", "train.init_from=base")
+    failed = project.attempt("dvc", "exp", "run", "--temp", *option).stdout
+    assert (
+        "train.init_from is base, which has no model; copy one to a folder, for example with `cp -r models base`"
+        in failed
+    )
+    assert "which has only the files that git tracks: `git add`" in failed
+    project.run("git", "add", "--force", "base")
+    project.run("dvc", "exp", "run", "--temp", *option)
+
+
+def test_two_workers_of_the_queue_may_train_the_same_model(project: Project):
+    for seed in ("1", "2"):
+        project.run(
+            "dvc", "exp", "run", "--queue", "--name", f"sample-{seed}",
+            "--set-param", "train.max_steps=1500", "--set-param", f"sample.seed={seed}",
+        )  # fmt: skip
+    project.run("dvc", "queue", "start", "--jobs", "2")
+    wait_until(lambda: project.run("dvc", "queue", "status").count("Success") == 2, 120)
+    logs = [project.run("dvc", "queue", "logs", f"sample-{seed}") for seed in ("1", "2")]
+    assert sum("resumed at step 1500" in log or "is cached" in log for log in logs) >= 1
+    assert len(experiments_of(project)) == 2
+
+
+def test_a_stage_that_is_run_by_hand_says_that_dvc_does_not_know_of_it(project: Project):
+    said = project.attempt("folio", "tokenize").stdout
+    assert "DVC has not recorded this run" in said
+    for advice in re.findall(r"`(dvc [^`]+)`", said):
+        project.run(*advice.split())
+    assert "DVC has not recorded" not in project.run("dvc", "repro", "-f", "tokenize")
 
 
 def test_another_machine_pulls_the_whole_run(project: Project, tmp_path: Path):
@@ -389,16 +440,17 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def trainers_in(folder: Path) -> list[str]:
-    """Return the commands of the processes that train in a folder."""
-    found = []
+def trainers_in(folder: Path) -> dict[int, str]:
+    """Return the processes that train in a folder, with their commands."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            command, place = (process / "cmdline").read_text().replace("\0", " "), (process / "cwd").readlink()
+            command = (process / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            place = (process / "cwd").readlink()
         except OSError:
             continue
         if "stages.train" in command and place == folder:
-            found.append(command)
+            found[int(process.name)] = command
     return found
 
 

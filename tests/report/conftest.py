@@ -14,14 +14,16 @@ SMALL: dict[str, dict[str, object]] = {
     "sample": {"max_new_tokens": 60},
     "report": {"highlighted_tokens": 200},
 }
-AWKWARD = "</script> <b>&amp; \"é'€ $x$ 😀 \\n\t| --- sample 1 ---\n"
+AWKWARD = (
+    "مرحبا (1).\r\n" + "a" * 150 + "\x0c" + " " * 150 + "</script> <b>&amp; \"é'€ $x$ 😀 \\n\t| --- sample 1 ---\n"
+)
 
 
 def write_provenance(requested: str = "own") -> None:
     """Write corpus.json."""
     about = {
-        "name": "own", "source": "own", "sha256": "0" * 64, "bytes": 1, "characters": 1, "licence": "<none>",
-        "requested": requested,
+        "name": "own", "source": "own", "sha256": "0" * 64, "bytes": 1, "characters": 1, "documents": 1, "copies": 0,
+        "licence": "<none>", "requested": requested,
     }  # fmt: skip
     if requested != "own":
         about["warning"] = "This is a substitute."

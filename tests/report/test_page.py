@@ -114,7 +114,9 @@ def test_a_missing_or_damaged_input_is_named(inside: Path):
         assert result.exit_code == 2
         assert "nosuch does not exist; `dvc repro" in result.output
     Path("empty.json").write_text("{}")
-    assert "empty.json has no val_loss" in CliRunner().invoke(folio, ["report", "--metrics", "empty.json"]).output
+    assert (
+        "empty.json has no bigram_val_loss" in CliRunner().invoke(folio, ["report", "--metrics", "empty.json"]).output
+    )
 
 
 def test_a_substitute_is_announced(inside: Path):

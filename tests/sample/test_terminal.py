@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from stages.core.records import TrainingRecord
 from stages.models.base import build_model
 from stages.models.model_folder import save_model
 from stages.tokenizers.char import CharTokenizer
@@ -51,7 +52,9 @@ class Terminal:
 def start(tmp_path) -> Iterator[Callable[..., Terminal]]:
     tokenizer = CharTokenizer.from_text(make_text())
     torch.manual_seed(1)
-    save_model(tmp_path / "models", build_model(model_params(kind="bigram"), len(tokenizer)), tokenizer, {})
+    save_model(
+        tmp_path / "models", build_model(model_params(kind="bigram"), len(tokenizer)), tokenizer, TrainingRecord()
+    )
     opened: list[Terminal] = []
 
     def open_terminal(*words: str) -> Terminal:

@@ -96,3 +96,10 @@ def test_without_the_library_the_error_names_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ModelError, match=r"pip install -e '\.\[bpe\]'"):
         BpeTokenizer.from_chunks([TEXT], 300)
+
+
+def test_a_text_without_spaces_is_learned_in_words_of_bounded_length():
+    tokenizer = BpeTokenizer.from_chunks(["ab" * 5000], 300)
+    assert max(map(len, tokenizer.token_bytes)) == 256
+    text = "ab" * 300 + " " + "c" * 300
+    assert tokenizer.decode(tokenizer.encode(text)) == text

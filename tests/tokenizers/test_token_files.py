@@ -85,3 +85,9 @@ def test_the_error_for_a_short_text_names_a_block_size_that_fits(train, val, nam
     with pytest.raises(TextError, match=f"block_size is 8, but the {name} part has only 8 tokens; set it to 7 or less"):
         check_length(np.zeros(train, np.uint8), np.zeros(val, np.uint8), block_size=8)
     check_length(np.zeros(9, np.uint8), np.zeros(9, np.uint8), block_size=8)
+
+
+def test_tokens_outside_the_vocabulary_are_refused(tmp_path):
+    write(tmp_path, train=(0, 1, 3))
+    with pytest.raises(TextError, match=r"train\.npy is damaged \(token 3 of a vocabulary of 3\)"):
+        load_tokens(tmp_path, TOKENIZER)

@@ -1,18 +1,55 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from click.testing import CliRunner
 
+from stages.cli import folio
+from stages.core.records import TrainingRecord
 from stages.models.base import build_model
 from stages.models.model_folder import save_model
 from stages.tokenizers.char import CharTokenizer
 from tests.conftest import model_params
+from tests.import_graph import ROOT
 from tests.small_project import run
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="with CUDA this is no mistake")
-def test_a_device_that_is_missing_is_named_in_one_line(tmp_path, monkeypatch):
+@pytest.fixture
+def small_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save a bigram model of a, b and π, without line breaks, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    save_model(tmp_path / "models", build_model(model_params(kind="bigram"), 2), CharTokenizer.from_text("ab"), {})
-    (tmp_path / "text.txt").write_text("abba")
+    model = build_model(model_params(kind="bigram"), 3)
+    save_model(tmp_path / "models", model, CharTokenizer.from_text("abπ"), TrainingRecord())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with CUDA this is no mistake")
+def test_a_device_that_is_missing_is_named_in_one_line(small_model):
+    Path("text.txt").write_text("abba")
     result = run("score", "text.txt", "--device", "cuda", fails=2)
     assert "cuda" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_any_encoding_of_the_terminal_will_do(small_model, encoding):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-m", "stages.cli", *words], env=environment, input="abπb".encode(), capture_output=True,
+            check=True,
+        ).stdout.decode()
+        for words in (["score", "-", "--json"], ["sample", "--prompt-file", "-", "--max-new-tokens", "9"])
+    ]  # fmt: skip
+    assert json.loads(outputs[0])["characters"] == 3
+    # Click writes UTF-8 if the encoding is ASCII.
+    assert outputs[1].startswith(r"ab\u03c0b" if encoding == "cp1252" else "abπb")
+
+
+def test_input_that_is_not_utf_8_is_named(small_model):
+    result = CliRunner().invoke(folio, ["score", "-"], input=b"ab\xe9b")
+    assert result.exit_code == 2
+    assert "standard input is not UTF-8: byte 2 (line 1) is 0xe9" in result.stderr

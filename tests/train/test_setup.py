@@ -1,10 +1,16 @@
 import pytest
 import torch
 
-from stages.core.device import ComputeParams
+from stages.core.compute_params import ComputeParams
 from stages.core.errors import ModelError, ParameterError
 from stages.models.base import build_model
-from stages.train.setup import check_window_size, compile_model, copy_weights, prepare_training
+from stages.train.setup import (
+    check_same_architecture,
+    check_window_size,
+    compile_model,
+    copy_weights,
+    prepare_training,
+)
 from tests.conftest import model_params, runtime_params, train_params
 from tests.train.test_trainer import COMPUTE, make_trainer
 
@@ -65,11 +71,21 @@ def test_weights_are_copied_from_a_model_of_the_same_size_only():
     copy_weights(first, second)
     assert torch.equal(first.embedding.weight, second.embedding.weight)
     with pytest.raises(ModelError, match="a model of another architecture"):
-        copy_weights(first, build_model(model_params(n_embd=32), 9))
+        check_same_architecture(first, build_model(model_params(n_embd=32), 9))
+
+
+def test_a_compiler_that_is_missing_is_named(tokens, tokenizer, monkeypatch):
+    monkeypatch.setattr("shutil.which", {}.get)
+    monkeypatch.setenv("CXX", "nosuch++")
+    model = build_model(model_params(), len(tokenizer))
+    with pytest.raises(ParameterError, match=r"there is no C\+\+ compiler 'nosuch\+\+'; install it, set CXX"):
+        compile_model(model, train_params(compile="on"), torch.device("cpu"))
+    assert compile_model(model, train_params(compile="auto"), torch.device("cpu")) is model
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch
-def test_auto_compiles_on_cuda_only(tokens, tokenizer):
+def test_auto_compiles_on_cuda_only(tokens, tokenizer, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: name)
     model = make_trainer(tokens, tokenizer).model
     for choice, device, compiles in [
         ("off", "cuda", False),

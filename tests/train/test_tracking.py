@@ -53,6 +53,12 @@ def test_every_tracker_gets_every_point(recorders, monkeypatch):
     assert all(recorder.outcome == "succeeded" for recorder in recorders)
 
 
+def test_the_name_of_an_experiment_leads_nowhere(recorders, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_NAME", "../../a/b\x1b[m")
+    Trackers({"mlflow": Recorder}, {})
+    assert recorders[0].name.startswith("__.._a_b__m 20")
+
+
 def test_a_tracker_that_fails_is_removed_and_the_others_continue(recorders, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("folio"), "propagate", True)
     trackers = Trackers({"mlflow": Recorder}, {"fails at": 2})

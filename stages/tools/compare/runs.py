@@ -2,11 +2,10 @@
 
 import hashlib
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dvc.api
 import pandas as pd
@@ -15,9 +14,12 @@ from dvc_data.index import DataIndexError
 from ruamel.yaml import YAML
 from scmrepo.exceptions import SCMError
 
+from stages.core.display import printable
 from stages.core.errors import InputError
+from stages.core.records import ModelConfig, Provenance, parse_record
 
 WORKSPACE = "workspace"
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,13 @@ def read_run(revision: str) -> Run:
     if not numbers:
         raise InputError(f"'{revision}' has no metrics; run `dvc repro` there first")
     params |= read_inputs(rev)
-    curve, config = read_file("reports/train.tsv", rev), read_file("models/config.json", rev)
+    curve, config = read_file("reports/train.tsv", rev), read_record_of(rev, "models/config.json", ModelConfig)
     return Run(
-        name=revision,
+        name=printable(revision),  # a name in git need not be UTF-8
         params=params,
         metrics=numbers,
         curve=None if curve is None else pd.read_csv(io.StringIO(curve), sep="\t"),
-        machine=None if config is None else json.loads(config)["training"].get("environment"),
+        machine=None if config is None else config.training.environment,
     )
 
 
@@ -92,10 +94,19 @@ def read_inputs(rev: str | None) -> dict[str, str]:
     }
     code = "".join(digest for path, digest in sorted(digests.items()) if path.startswith("stages/"))
     inputs["code"] = hashlib.md5(code.encode()).hexdigest()[:8] if code else ""
-    provenance = read_file("data/raw/corpus.json", rev)
+    provenance = read_record_of(rev, "data/raw/corpus.json", Provenance)
     if provenance is not None:
-        inputs["text"] = f"{json.loads(provenance)['name']} {inputs['text']}".strip()
+        inputs["text"] = f"{provenance.name} {inputs['text']}".strip()
     return {name: value for name, value in inputs.items() if value}
+
+
+def read_record_of(rev: str | None, path: str, kind: type[R]) -> R | None:
+    """Return a JSON document of a revision, or None if it is not available or of another version of Folio."""
+    content = read_file(path, rev)
+    try:
+        return None if content is None else parse_record(content, kind, Path(path), "", InputError)
+    except InputError:
+        return None
 
 
 def read_file(path: str, rev: str | None) -> str | None:

@@ -2,14 +2,15 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
-from stages.core.errors import WorkError
+from stages.core.errors import InputError, WorkError
 from stages.core.files import sha256, write_bytes
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, file_option, model_option, output_folder_option
-from stages.models.model_folder import WEIGHTS, load_model
+from stages.models.model_folder import MANIFEST, WEIGHTS, load_model
 
 
 @click.command(name="export", cls=StageCommand)
@@ -27,11 +28,18 @@ def command(model_folder: Path, target: str, card_path: Path, output_folder: Pat
     """
     start_log("export")
     trained = load_model(model_folder)
+    if (output_folder / MANIFEST).exists():
+        raise InputError(f"{output_folder} contains a model of Folio, which would be replaced; choose another --output")
     if not find_spec("transformers"):
         raise WorkError("exporting needs the transformers library: pip install -e '.[export]'")
     from stages.tools.export.huggingface import export_model
 
-    export_model(trained, output_folder)
+    with TemporaryDirectory(
+        dir=".", prefix=".export."
+    ) as folder:  # a file is replaced, never changed: it may be a link
+        export_model(trained, Path(folder))
+        for path in sorted(Path(folder).iterdir()):
+            write_bytes(output_folder / path.name, path.read_bytes())
     if card_path.exists() and sha256(model_folder / WEIGHTS) in card_path.read_text(encoding="utf-8"):
         write_bytes(output_folder / "README.md", card_path.read_bytes())  # the card describes this model
     log.info('%s: open it with AutoModelForCausalLM.from_pretrained("%s")', output_folder, output_folder)

@@ -1,9 +1,10 @@
 """Where trackers write files."""
 
-import os
 from pathlib import Path
+
+from stages.core.project import project_root
 
 
 def logs_folder() -> Path:
-    """Return the logs folder of the project; queued experiments run in a copy, but use the real one (DVC_ROOT)."""
-    return Path(os.environ.get("DVC_ROOT", ".")) / "logs"
+    """Return the logs folder of the project."""
+    return project_root() / "logs"

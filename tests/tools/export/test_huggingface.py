@@ -4,6 +4,7 @@ from click.testing import CliRunner
 
 from stages.cli import folio
 from stages.core.files import sha256
+from stages.core.records import TrainingRecord
 from stages.models.base import build_model
 from stages.models.model_folder import load_model, save_model
 from stages.tokenizers.base import Tokenizer
@@ -24,7 +25,7 @@ def saved_model(folder, **changes) -> None:
     model.fit(torch.from_numpy(TOKENIZER.encode(TEXT)))
     for weight in model.parameters():
         weight.data.normal_(std=0.3)
-    save_model(folder, model, TOKENIZER, {})
+    save_model(folder, model, TOKENIZER, TrainingRecord())
 
 
 @pytest.mark.parametrize(("kind", "theirs"), [("lecture_gpt", "GPT2LMHeadModel"), ("gpt", "NanoChatForCausalLM")])
