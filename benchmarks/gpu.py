@@ -4,7 +4,7 @@ Takes at most eight minutes, and needs no network and no DVC: only the repositor
 and an environment with PyTorch for CUDA, click, numpy, pandas, pydantic, rich, ruamel.yaml, safetensors and filelock;
 pytest for one of the measurements. Each runs in a process of its own, so that one that fails does not stop the others.
 Writes benchmarks/gpu.json and benchmarks/gpu.md. `--small` measures the same things in seconds, on any device, to test
-this program.
+this program, and names of measurements measure only those.
 """
 
 import json
@@ -243,7 +243,7 @@ def peak_operations(device: torch.device) -> float | None:
 
 def run_measurement(name: str, seconds: float) -> Results:
     """Return the results of a measurement in a process of its own, or what went wrong."""
-    command = [sys.executable, "-m", "benchmarks.gpu", "--only", name]
+    command = [sys.executable, "-m", "benchmarks.gpu", name, "--print"]
     start = time.perf_counter()
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
@@ -256,25 +256,75 @@ def run_measurement(name: str, seconds: float) -> Results:
 
 
 def describe(results: Results) -> str:
-    """Return the results as Markdown."""
-    lines = ["| measurement | result |", "|:--|:--|"]
+    """Return the results as a Markdown table; a measurement that went wrong has its error there."""
+    lines = ["| measurement | result | on |", "| --- | --- | --- |"]
     for name, values in results.items():
-        shown = {key: value for key, value in values.items() if key != "curve"}
-        lines.append(f"| {name} | {'; '.join(f'{key}: {value}' for key, value in shown.items())} |")
-    return "\n".join(lines) + "\n"
+        rows = [(name, f"error: {values['error']}")] if "error" in values else DESCRIPTIONS[name](values)
+        lines += [f"| {label} | {text} | {values.get('card', '')} |" for label, text in rows]
+    used = sorted({f"{values['card']}: {values['software']}" for values in results.values() if "software" in values})
+    return "\n".join(lines) + ("\n\n" + "; ".join(used) + ".\n" if used else "\n")
+
+
+def describe_race(label: str, values: Results) -> list[tuple[str, str]]:
+    """Return the rows of a race."""
+    reached = values[f"seconds_to_{GOAL}"]
+    goal = "not reached" if reached is None else f"after {reached:.0f} s"
+    best = min(values["curve"], key=lambda point: point[1])
+    return [
+        (f"{label}: loss of {GOAL}", goal),
+        (f"{label}: lowest loss", f"{best[1]:.3f} after {best[0]:.0f} s"),
+        (f"{label}: all of it", f"{values['steps']:,} steps, {values['seconds']:.0f} s, {values['peak_mb']:,.0f} MB"),
+    ]
+
+
+def describe_throughput(values: Results) -> list[tuple[str, str]]:
+    """Return a row for each size."""
+    rows = []
+    for size, sizes in values.items():
+        if isinstance(sizes, dict):
+            share = f", {sizes['share_of_peak']:.1%} of the peak" if sizes["share_of_peak"] else ""
+            rate = f"{sizes['tokens_per_second']:,} tokens per second{share}, {sizes['peak_mb']:,.0f} MB"
+            rows.append((f"training, layers x width: {size}", rate))
+    return rows
+
+
+DESCRIPTIONS: dict[str, Callable[[Results], list[tuple[str, str]]]] = {
+    "environment": lambda values: [],  # noqa: ARG005 - the line below the table has it
+    "equal_bits": lambda values: [
+        ("two runs end with equal bits", "yes" if values["two_runs"] else "**no**"),
+        ("a resumed run ends with equal bits", "yes" if values["resumed"] else "**no**"),
+    ],
+    "cpu_and_gpu": lambda values: [
+        ("loss after the same steps in float32, CPU and GPU", f"{values['cpu']:.5f} and {values['gpu']:.5f}")
+    ],
+    "race_default": lambda values: describe_race("default model, `budget: 10`", values),
+    "race_without_prior": lambda values: describe_race("6 x 384 without n-grams", values),
+    "throughput": describe_throughput,
+    "generation": lambda values: [
+        (f"generated characters per second, {int(count):,} at once", f"{values[count]:,}")
+        for count in ("1", "64", "1024")
+    ],
+    "tests": lambda values: [("tests that need CUDA", *values["summary"])],
+}
 
 
 @click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(MEASUREMENTS)))
 @click.option("--small", is_flag=True, help="Measure everything in seconds, in this process, to test the program.")
-@click.option("--only", type=click.Choice(list(MEASUREMENTS)), help="Run one measurement in this process and print it.")
+@click.option("--print", "print_only", is_flag=True, help="Measure in this process and print the result.")
 @click.option("--output", type=Path, default=Path(__file__).with_suffix(".json"), help="The JSON file to write.")
-def main(small: bool, only: str | None, output: Path) -> None:
-    """Run every measurement and write the results."""
-    if only:
-        print(json.dumps(MEASUREMENTS[only][1](read_inputs(), small)))
+def main(names: tuple[str, ...], small: bool, print_only: bool, output: Path) -> None:
+    """Measure NAMES, by default everything, and write the results; those of other measurements stay as they are."""
+    if print_only:
+        for name in names:
+            inputs = read_inputs()
+            card = torch.cuda.get_device_name() if inputs.train.is_cuda else "CPU"
+            software = f"PyTorch {torch.__version__}, Python {platform.python_version()}"
+            print(json.dumps(MEASUREMENTS[name][1](inputs, small) | {"card": card, "software": software}))
         return
-    results: Results = {}
-    for name, (limit, measure) in MEASUREMENTS.items():
+    results: Results = json.loads(output.read_text()) if names and output.exists() else {}
+    for name in names or MEASUREMENTS:
+        limit, measure = MEASUREMENTS[name]
         left = 60 * MINUTES - (time.perf_counter() - STARTED)
         if small:
             results[name] = measure(read_inputs(), small)

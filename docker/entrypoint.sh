@@ -4,6 +4,8 @@ set -u
 
 say() { printf 'folio: %s\n' "$*" >&2; }
 
+[ "${1:-}" != new ] || exec folio "$@"
+
 # If nothing is mounted, copy the project from the image, without git.
 if [ ! -e dvc.yaml ]; then
   if ! cp -r "$FOLIO_BAKED/." . 2>/dev/null; then

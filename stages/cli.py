@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("stages.report.command", "Write an HTML report and a model card."),
     "compare": ("stages.tools.compare.command", "Compare runs: what differs, and whether seed noise explains it."),
     "score": ("stages.tools.score", "Print the bits per character of a text under the model."),
+    "new": ("stages.tools.new_project", "Create a project in a new folder."),
     "export": ("stages.tools.export.command", "Export the model to other libraries."),
 }
 
@@ -49,7 +50,7 @@ class LazyGroup(Program, click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="folio")
+@click.version_option(package_name="folio-lm")
 def folio() -> None:
     """Train a language model on any text, evaluate it, sample from it and report on it.
 

@@ -108,6 +108,9 @@ MUTATIONS = {
     "the average of the weights waits": Mutation("stages/train/trainer.py", "list(self.model.parameters()), rate)", "list(self.model.parameters()), float(self.losses[-1].new_tensor(rate)))", GPU_TESTS),
     "logits sampled on the GPU": Mutation("stages/generation/streaming.py", "decoder.step(ids).float().cpu()", "decoder.step(ids).float()", GPU_TESTS),
     "a position matches itself on a GPU": Mutation("stages/models/ngram/context_matches.py", ".tril(-1)", ".tril()", GPU_TESTS),
+    "a compiled model used as a condition": Mutation(
+        "stages/train/trainer.py", "model if forward_model is None else forward_model", "forward_model or model"
+    ),
     "padding counts on a GPU": Mutation("stages/models/ngram/backoff_table.py", "self.probs[entries] * inside", "self.probs[entries]", GPU_TESTS),
 }  # fmt: skip
 

@@ -30,6 +30,14 @@ def follow(pattern: str, message: str) -> tuple[str, ...]:
     return match.groups()
 
 
+def held_out(block_size: int, fraction: float, val_fraction: float) -> Changes:
+    """Return a run that holds out a part of the training text."""
+    return {
+        "model": {"block_size": block_size}, "train": {"held_out_fraction": fraction, "max_steps": 2},
+        "tokenize": {"val_fraction": val_fraction},
+    }  # fmt: skip
+
+
 # A mistake, the stages that it is made with, the advice, and what somebody does who follows it.
 CASES: dict[str, tuple[Changes, list[str], str, Callable[..., Changes]]] = {
     "block_size": (
@@ -39,16 +47,10 @@ CASES: dict[str, tuple[Changes, list[str], str, Callable[..., Changes]]] = {
         lambda size: {"model": {"block_size": int(size)}},
     ),
     "held_out_fraction of a long block": (
-        {
-            "model": {"block_size": 350}, "train": {"held_out_fraction": 0.01, "max_steps": 2},
-            "tokenize": {"val_fraction": 0.8},
-        },
+        held_out(350, 0.01, 0.8),
         ["train"],
         r"train\.held_out_fraction is 0\.01.* set model\.block_size to (\d+) or less",
-        lambda size: {
-            "model": {"block_size": int(size)}, "train": {"held_out_fraction": 0.01, "max_steps": 2},
-            "tokenize": {"val_fraction": 0.8},
-        },
+        lambda size: held_out(int(size), 0.01, 0.8),
     ),
     "block_size with a small validation part": (
         {"model": {"block_size": 500}, "tokenize": {"val_fraction": 0.01}},
@@ -57,16 +59,10 @@ CASES: dict[str, tuple[Changes, list[str], str, Callable[..., Changes]]] = {
         lambda size: {"model": {"block_size": int(size)}, "tokenize": {"val_fraction": 0.01}},
     ),
     "held_out_fraction": (
-        {
-            "model": {"block_size": 140}, "train": {"held_out_fraction": 0.45, "max_steps": 2},
-            "tokenize": {"val_fraction": 0.85},
-        },
+        held_out(140, 0.45, 0.85),
         ["train"],
         r"train\.held_out_fraction is 0\.45.* set model\.block_size to (\d+) or less",
-        lambda size: {
-            "model": {"block_size": int(size)}, "train": {"held_out_fraction": 0.45, "max_steps": 2},
-            "tokenize": {"val_fraction": 0.85},
-        },
+        lambda size: held_out(int(size), 0.45, 0.85),
     ),
     "window_size": (
         {"train": {"window_size": 100}},

@@ -39,6 +39,13 @@ def test_the_group_lists_every_command_and_imports_none():
     assert not {module for module, _ in COMMANDS.values()} & set(modules)
 
 
+def test_only_training_imports_the_compiler():
+    modules = ["stages.evaluate.command", "stages.sample.command", "stages.tools.score", "stages.train.setup"]
+    code = f"import sys, {', '.join(modules)}; print('torch' in sys.modules, 'torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
 def test_an_unknown_command_is_refused():
     result = CliRunner().invoke(folio, ["trian"])
     assert result.exit_code == 2

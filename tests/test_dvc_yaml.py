@@ -55,3 +55,12 @@ def test_the_file_is_short():
 
 def test_caches_of_python_are_not_dependencies():
     assert "__pycache__" in (ROOT / ".dvcignore").read_text().split()
+
+
+def test_every_plot_has_a_title_and_labels():
+    definitions = [plot for stage in STAGES.values() for entry in stage.get("plots", []) for plot in entry.values()]
+    assert len(definitions) == 3
+    for plot in definitions:
+        assert plot.keys() >= {"title", "x", "y", "x_label", "y_label"}
+    for entry in YAML(typ="safe").load(ROOT / "dvc.yaml")["plots"]:
+        assert all(plot.keys() >= {"x", "y", "x_label", "y_label"} for plot in entry.values())  # its name is its title

@@ -12,7 +12,7 @@ from tests.readme import COMMAND_LANGUAGES, DOCUMENTS, ROOT, TAGS, blocks, run
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
 README = (ROOT / "README.md").read_text()
 RUNNERS = {"setup": ".ci/run", "tests": ".ci/run", "CI": ".ci/run", "long": "CONTRIBUTING.md"}
-MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), ROOT / "data/own/README.md"]
+MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("[!.]*/README.md"), ROOT / "data/own/README.md"]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
@@ -43,9 +43,14 @@ def test_the_readme_is_short_and_has_one_setup_and_one_test_command_near_the_top
         assert block.text.count("\n") == 1
 
 
+def links(page: Path) -> list[str]:
+    """Return what a document links to, except addresses and its own sections."""
+    return re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+
+
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(path):
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
+    for target in links(path):
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
@@ -54,6 +59,13 @@ METRICS_IN_README = {
     "val_loss": r"\(`val_loss`\) \| \*\*([\d.]+)\*\*",
     "kneser_ney_val_loss": r"Kneser–Ney smoothing, in windows of 2,048 \| ([\d.]+)",
 }
+
+
+def test_every_document_is_reached_from_the_readme_in_two_clicks():
+    reached = {ROOT / "README.md"}
+    for _ in range(2):
+        reached |= {(page.parent / link).resolve() for page in reached for link in links(page) if link.endswith(".md")}
+    assert {page.resolve() for page in MARKDOWN} <= reached
 
 
 @pytest.mark.parametrize("metric", METRICS_IN_README)

@@ -118,7 +118,6 @@ def tokens_to_device(token_ids: NDArray[np.unsignedinteger[Any]], device: torch.
     return (tokens if device.type == "cpu" or tokens.dtype == torch.uint8 else tokens.int()).to(device)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @cache
 def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Return numbers as a tensor, (N,) float32, on a device; copied there once, because every copy waits for a GPU."""

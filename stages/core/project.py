@@ -29,6 +29,11 @@ def explain_copy() -> str:
     return ". This experiment runs in a copy of the project, which has only the files that git tracks: `git add` them"
 
 
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra: from the clone that this is, or from the published package."""
+    return f"pip install -e '.[{extra}]'" if Path("pyproject.toml").exists() else f"pip install 'folio-lm[{extra}]'"
+
+
 def finish_stage(stage: str, output: Path, *following: str) -> None:
     """Log what a person who ran a stage by hand may want to run next; DVC runs the next stage itself.
 

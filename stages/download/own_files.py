@@ -22,7 +22,7 @@ from fsspec.utils import infer_compression  # type: ignore[import-untyped]
 
 from stages.core.errors import TextError
 from stages.core.logs import log
-from stages.core.project import explain_copy
+from stages.core.project import explain_copy, install_command
 from stages.core.text_files import decode_file
 
 COMPRESSION_SUFFIXES = {".gz", ".bz2", ".xz", ".zst"}
@@ -237,7 +237,7 @@ def _read_parquet(path: Path, column: str, max_bytes: int) -> Iterator[Any]:
     try:
         from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
     except ImportError:
-        raise TextError(f"{path}: Parquet files need pyarrow; pip install -e '.[parquet]'") from None
+        raise TextError(f"{path}: Parquet files need pyarrow: {install_command('parquet')}") from None
     try:
         file = parquet.ParquetFile(path)
         _check_column(column, file.schema_arrow.names, path)

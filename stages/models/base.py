@@ -27,11 +27,13 @@ class LanguageModel(nn.Module):
     Attributes:
         supports_kv_cache: whether `forward` reads and writes the KV cache that it is given.
         supports_bfloat16: whether the constructor takes a `compute_dtype`.
+        uncompiled_methods: names of the methods that `torch.compile` has to leave out.
         compute_dtype: precision of the activations; the weights are float32.
     """
 
     supports_kv_cache: ClassVar[bool] = False
     supports_bfloat16: ClassVar[bool] = False
+    uncompiled_methods: ClassVar[tuple[str, ...]] = ()
     compute_dtype = torch.float32
 
     def __init__(self, params: ModelParams, vocab_size: int) -> None:

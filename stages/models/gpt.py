@@ -39,6 +39,7 @@ class GPT(LanguageModel):
 
     supports_kv_cache = True
     supports_bfloat16 = True
+    uncompiled_methods = ("_predict_uncompiled",)
 
     def __init__(self, params: ModelParams, vocab_size: int, compute_dtype: torch.dtype = torch.float32) -> None:
         super().__init__(params, vocab_size)
@@ -116,7 +117,6 @@ class GPT(LanguageModel):
             x = block(x, cos, sin, kv_cache)
         return norm(x)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _predict_uncompiled(
         self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None
     ) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from stages.core.errors import ModelError
+from stages.core.project import install_command
 from stages.tokenizers.base import TokenIds
 from stages.tokenizers.byte import ByteTokenizer
 
@@ -123,7 +124,7 @@ def make_hf_tokenizer(vocab: dict[str, int], merges: list[tuple[str, str]]) -> "
     try:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     except ImportError:
-        raise ModelError("tokenize.kind 'bpe' needs the tokenizers library: pip install -e '.[bpe]'") from None
+        raise ModelError(f"tokenize.kind 'bpe' needs the tokenizers library: {install_command('bpe')}") from None
     hf_tokenizer = Tokenizer(models.BPE(vocab, merges))
     hf_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # splits into words
     hf_tokenizer.decoder = decoders.ByteLevel()

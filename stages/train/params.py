@@ -48,4 +48,4 @@ class RuntimeParams(Section):
     checkpoint_every_seconds: float = Field(default=5.0, ge=0.0)
     checkpoint_every_steps: int = Field(default=0, ge=0)
     sample_every: int = Field(default=0, ge=0)
-    trackers: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(default=[])
+    trackers: list[Literal["dvclive", "tensorboard", "mlflow", "wandb"]] = Field(default=[])

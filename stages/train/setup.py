@@ -3,13 +3,14 @@
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from stages.core.compute_params import ComputeParams
-from stages.core.device import select_dtype
+from stages.core.device import constant, select_dtype
 from stages.core.errors import ModelError, ParameterError
 from stages.losses.windows import evenly_spaced_windows, held_out_windows
 from stages.models.base import LanguageModel, build_model, count_parameters
@@ -153,6 +154,12 @@ def compile_model(model: LanguageModel, params: TrainParams, device: torch.devic
                 f"train.compile is on, but there is no C++ compiler '{compiler}'; install it, set CXX to another one, "
                 "or set train.compile to auto"
             )
+        # The compiler's remarks about its own work, which a user of Folio can do nothing about.
+        warnings.filterwarnings("ignore", module=r"torch\._(dynamo|inductor)")
+        # Not as decorators, which import the compiler: a second and 90 MB, in every stage.
+        torch.compiler.assume_constant_result(constant)  # type: ignore[no-untyped-call]
+        for name in model.uncompiled_methods:
+            setattr(model, name, torch.compiler.disable(getattr(model, name)))  # type: ignore[no-untyped-call]
         compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]
         return compiled
     return model

@@ -1,4 +1,4 @@
-"""Send the learning curve to TensorBoard, MLflow or Weights & Biases, as `runtime.trackers` requests.
+"""Send the learning curve to DVCLive, TensorBoard, MLflow or Weights & Biases, as `runtime.trackers` requests.
 
 The trackers are in `stages/tools/trackers` and are imported by name, so a change to one does not retrain a model.
 """
@@ -13,6 +13,7 @@ from typing import Protocol
 
 from stages.core.errors import ParameterError
 from stages.core.logs import log
+from stages.core.project import install_command
 
 
 class Tracker(Protocol):
@@ -90,6 +91,6 @@ def load_tracker(name: str) -> TrackerFactory:
         factory: TrackerFactory = import_module(f"stages.tools.trackers.{name}").start_run
     except ImportError as error:
         raise ParameterError(
-            f"runtime.trackers contains '{name}', whose library is not installed ({error}): pip install -e '.[{name}]'"
+            f"runtime.trackers contains '{name}', whose library is not installed ({error}): {install_command(name)}"
         ) from None
     return factory

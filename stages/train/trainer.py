@@ -87,7 +87,7 @@ class Trainer:
         self.held_out = held_out
         self.model, self.sampler, self.optimizers, self.val_windows = model, sampler, optimizers, val_windows
         self.params, self.runtime = params, runtime
-        self.forward_model = forward_model or model
+        self.forward_model = model if forward_model is None else forward_model
         self.group = group or ProcessGroup()
         self.ema = [weight.detach().clone() for weight in model.parameters()] if params.ema_decay else []
         self.best_weights: list[Tensor] = []  # of the point with the lowest selection_loss, if train.keep is `best`

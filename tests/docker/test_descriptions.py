@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,19 +26,49 @@ def check(*command: str | Path) -> None:
 
 
 def test_the_dockerfile_is_clean():
-    check(Path(sys.executable).parent / "hadolint", "docker/Dockerfile")
+    check(Path(sys.executable).parent / "hadolint", "docker/Dockerfile", ".devcontainer/Dockerfile")
 
 
 @pytest.mark.parametrize(
     "script",
-    ["docker/build", "docker/entrypoint.sh", "docker/slurm/folio.sbatch", "docker/slurm/folio-nodes.sbatch", ".ci/run"],
+    [
+        "docker/build",
+        "docker/entrypoint.sh",
+        "docker/slurm/folio.sbatch",
+        "docker/slurm/folio-nodes.sbatch",
+        "requirements/update",
+        ".devcontainer/setup",
+        ".ci/run",
+    ],
 )
 def test_scripts_are_clean(script: str):
     check("shellcheck", "-e", "SC1091", script)
 
 
 def test_compose_accepts_its_file():
-    check("docker-compose", "-f", "docker/compose.yaml", "config", "-q")
+    check("docker-compose", "config", "-q")
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ("github-workflows", ".github/workflows/ci.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/bug.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/idea.yml"),
+        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+        ("citation-file-format", "CITATION.cff"),
+        ("compose-spec", "compose.yaml"),
+    ],
+)
+def test_what_services_read_fits_their_schemas(schema: str, path: str):
+    check(Path(sys.executable).parent / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", path)
+
+
+def test_the_citation_has_the_version():
+    assert (
+        f"version: {tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['version']}\n"
+        in (ROOT / "CITATION.cff").read_text()
+    )
 
 
 def test_kubernetes_accepts_the_job():

@@ -137,6 +137,15 @@ def test_other_commands_run_unchanged(image: str, finished: Project):
     assert done.stdout.startswith("the ")
 
 
+def test_a_new_project_is_created_inside(image: str, tmp_path: Path):
+    tmp_path.chmod(0o777)
+    mount = ("--user", f"{USER}:{USER}", "--network", "none", "-v", f"{tmp_path}:/workspace")
+    done = docker("run", "--rm", *mount, image, "new", "project")
+    assert "created project" in done.stdout, done.stdout
+    assert (tmp_path / "project/dvc.yaml").read_bytes() == (ROOT / "dvc.yaml").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+
+
 def test_torch_compile_works_inside(image: str):
     program = (
         "import torch; f = torch.compile(lambda x: (x.sin() + 1).sum()); x = torch.ones(1000); "
@@ -155,6 +164,29 @@ SECRETS = {
     "docker/wheels/notes.txt": "{secret}",
     "models/model.safetensors": "{secret}",
 }
+
+
+def test_the_image_says_what_is_in_it_and_where_it_comes_from(image: str):
+    listing = ("python3", "-m", "pip", "--python", "/opt/folio/bin/python", "list", "--format", "json")
+    arguments = ("--network", "none", "--entrypoint", "env", image, "PATH=/usr/local/bin:/usr/bin:/bin", *listing)
+    output = docker("run", "--rm", *arguments).stdout
+    installed = {(item["name"].lower(), item["version"]) for item in json.loads(output[output.index("[") :])}
+    packages = json.loads((ROOT / "docker/sbom-cpu.cdx.json").read_text())
+    folio = packages["metadata"]["component"]
+    assert (folio["name"], folio["version"]) in installed
+    listed = {(item["name"].lower(), item["version"]) for item in [folio, *packages["components"]]}
+    assert listed == installed
+    assert len(listed) > 90
+
+    labels = json.loads(docker("image", "inspect", image).stdout)[0]["Config"]["Labels"]
+    commit, date = subprocess.run(
+        ["git", "log", "-1", "--format=%H %cI"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    found = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+    assert found["revision"].removesuffix("-modified") == commit
+    assert found["created"] == date
+    assert found["licenses"] == "MIT"
+    assert found["base.name"].startswith("python:3.11")
 
 
 def test_nothing_private_gets_into_the_image(image: str, tmp_path: Path):
@@ -220,7 +252,7 @@ def test_the_image_is_small_and_a_change_of_code_leaves_its_dependencies(image: 
     assert inspected["Size"] <= 1.75e9  # the base image's own 0.12 to 0.3 GB included
     assert inspected["Config"]["User"] == "1000:1000"
     subprocess.run(["git", "clone", "-q", ROOT, tmp_path / "changed"], check=True)
-    for path in ("docker", "stages", "pyproject.toml", "data/own", ".dockerignore"):
+    for path in ("docker", "requirements", "stages", "pyproject.toml", "setup.py", "data/own", ".dockerignore"):
         subprocess.run(["cp", "-rT", ROOT / path, tmp_path / "changed" / path], check=True)
     with (tmp_path / "changed/stages/cli.py").open("a") as file:
         file.write("# changed\n")

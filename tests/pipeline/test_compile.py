@@ -3,10 +3,7 @@
 import shutil
 
 import pytest
-import torch
 
-from stages.train.setup import compile_model
-from tests.conftest import train_params
 from tests.train.test_trainer import make_trainer
 
 pytestmark = [
@@ -19,8 +16,9 @@ pytestmark = [
 
 def test_a_compiled_model_learns_as_the_plain_one(tokens, tokenizer):
     model = {"prior": "kneser_ney", "cache_lm": True, "sliding_window": 8}
-    plain, fast = (make_trainer(tokens, tokenizer, model, max_steps=20, eval_every=20) for _ in range(2))
-    fast.forward_model = compile_model(fast.model, train_params(compile="on"), torch.device("cpu"))
+    plain, fast = (
+        make_trainer(tokens, tokenizer, model, max_steps=20, eval_every=20, compile=choice) for choice in ("off", "on")
+    )
     for run in (plain, fast):
         run.train()
     assert fast.curve[-1].val_loss == pytest.approx(plain.curve[-1].val_loss, abs=0.005)

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.test_pipeline import Project, finished, is_of_a_running_training, trainers_in, wait_until
+from tests.pipeline.test_ended import is_of_a_running_training, trainers_in
+from tests.pipeline.test_pipeline import Project, finished, wait_until
 
 KILLS = int(os.environ.get("FOLIO_KILLS", "6"))
 SEED = int(os.environ.get("FOLIO_SEED", "1"))

@@ -3,19 +3,16 @@
 A finished run of a small model in a fresh clone is made once; every test that changes something works in a copy of it.
 """
 
-import getpass
 import gzip
 import hashlib
 import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -383,77 +380,6 @@ def test_a_stage_that_is_run_by_hand_says_that_dvc_does_not_know_of_it(project: 
     assert "DVC has not recorded" not in project.run("dvc", "repro", "-f", "tokenize")
 
 
-def test_another_machine_pulls_the_whole_run(project: Project, tmp_path: Path):
-    project.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
-    project.run("git", "commit", "--quiet", "--all", "--message", "a remote")
-    project.run("dvc", "push")
-    project.run("git", "clone", "--quiet", str(project.folder), str(tmp_path / "other"))
-    other = Project(tmp_path / "other", project.environment)
-    other.run("dvc", "pull")
-    for folder in ("models", "data/tokens", "data/raw", "reports"):
-        assert contents(other.folder / folder) == contents(project.folder / folder)
-    assert "up to date" in other.run("dvc", "repro")
-
-
-def test_killed_after_training_but_before_dvc_recorded_it_ends_in_the_same_bits_at_once(project: Project):
-    project.set({"train.lr": 0.011, "train.max_steps": 40})
-    project.run("dvc", "repro", "train")
-    whole = project.stages_in_lock()["train"]
-    project.run("git", "checkout", "dvc.lock")  # as if DVC had been killed before it wrote it
-    shutil.rmtree(project.folder / ".dvc/cache/runs")
-    assert "resumed at step 40" in project.run("dvc", "repro", "train")
-    assert project.stages_in_lock()["train"] == whole
-    assert "resumed" not in project.run("dvc", "repro", "-f", "train")
-    assert project.stages_in_lock()["train"] == whole
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent ended")
-@pytest.mark.parametrize(
-    ("number", "processes"), [(signal.SIGTERM, 1), (signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGHUP, 1)]
-)
-def test_when_dvc_alone_is_ended_training_stops_and_continues_with_the_next_command(
-    project: Project, number: signal.Signals, processes: int
-):
-    project.set({"train.lr": 0.012, "train.max_steps": 1000, "train.processes": processes, "train.batch_size": 2})
-    project.set({"runtime.checkpoint_every_steps": 5})
-    dvc = subprocess.Popen(
-        ["dvc", "repro", "train"], cwd=project.folder, env=project.environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    wait_until(lambda: any(is_of_a_running_training(path) for path in project.folder.glob(".scratch/*/checkpoint")))
-    dvc.send_signal(number)
-    dvc.wait(60)
-    wait_until(lambda: not trainers_in(project.folder))
-    assert re.search(r"resumed at step [1-9]", project.run("dvc", "repro", "train"))
-
-
-def is_of_a_running_training(checkpoint: Path) -> bool:
-    """Return whether a checkpoint is not the one that is kept until DVC has recorded a finished model."""
-    return not checkpoint.with_name("finished").exists()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def trainers_in(folder: Path) -> dict[int, str]:
-    """Return the processes that train in a folder, with their commands."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-            place = (process / "cwd").readlink()
-        except OSError:
-            continue
-        if "stages.train" in command and place == folder:
-            found[int(process.name)] = command
-    return found
-
-
 def test_a_substitute_gives_way_to_the_real_text_and_never_comes_back(project: Project):
     real = project.stages_in_lock()
     register_corpus(project, TEXT)
@@ -493,106 +419,20 @@ def experiments_of(project: Project) -> dict[str, Any]:
     return found
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-@pytest.fixture
-def bucket() -> Iterator[str]:
-    """Start a real S3 server on this machine, with a bucket; return its address."""
-    moto = pytest.importorskip("moto.server")
-    boto3 = pytest.importorskip("boto3")
-    server = moto.ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    boto3.client("s3", endpoint_url=address, region_name="us-east-1", **CREDENTIALS).create_bucket(Bucket="folio")
-    yield address
-    server.stop()
-
-
-CREDENTIALS = {"aws_access_key_id": "tester", "aws_secret_access_key": "tester"}
-
-
-@pytest.mark.filterwarnings("ignore")  # the server's own
-def test_s3_carries_a_run_to_another_machine_and_its_run_cache(project: Project, bucket: str, tmp_path: Path):
-    project.environment |= {name.upper(): value for name, value in CREDENTIALS.items()}
-    project.run("dvc", "remote", "add", "--default", "store", "s3://folio/runs")
-    project.run("dvc", "remote", "modify", "store", "endpointurl", bucket)
-    push_and_pull(project, tmp_path)
-
-
-@pytest.fixture
-def ssh_store(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Start a real SSH server on this machine; return what a DVC remote needs to know of it."""
-    pytest.importorskip("dvc_ssh")
-    daemon = shutil.which("sshd", path="/usr/sbin:/usr/bin") or pytest.skip("no sshd here: apt install openssh-server")
-    keys = tmp_path / "keys"
-    keys.mkdir()
-    for name in ("host", "user"):
-        generate = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)]
-        subprocess.run(generate, check=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    lines = {
-        "Port": port, "ListenAddress": "127.0.0.1", "HostKey": keys / "host", "AuthorizedKeysFile": keys / "user.pub",
-        "PidFile": "none", "StrictModes": "no", "UsePAM": "no", "Subsystem": "sftp internal-sftp",
-    }  # fmt: skip
-    (keys / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
-    if os.getuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # where it drops its rights
-    with subprocess.Popen([daemon, "-D", "-e", "-f", str(keys / "sshd_config")], stderr=subprocess.PIPE) as server:
-        assert server.stderr
-        assert b"listening" in server.stderr.readline()
-        address = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{tmp_path / 'store'}"
-        yield {"url": address, "keyfile": str(keys / "user")}
-        server.terminate()
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_ssh_carries_a_run_to_another_machine_and_its_run_cache(
-    project: Project, ssh_store: dict[str, str], tmp_path: Path
-):
-    project.run("dvc", "remote", "add", "--default", "store", ssh_store["url"])
-    project.run("dvc", "remote", "modify", "store", "keyfile", ssh_store["keyfile"])
-    push_and_pull(project, tmp_path)
-    assert list((tmp_path / "store/files/md5").iterdir())
-
-
-def push_and_pull(project: Project, tmp_path: Path) -> None:
-    """Push to the remote; pull in a clone, and let another fetch what its pipeline needs."""
-    project.run("git", "commit", "--quiet", "--all", "--message", "a remote")
-    project.run("dvc", "push", "--run-cache")
-    project.run("git", "clone", "--quiet", str(project.folder), str(tmp_path / "other"))
-    other = Project(tmp_path / "other", project.environment)
-    other.run("dvc", "pull", "--run-cache")
-    assert contents(other.folder / "models") == contents(project.folder / "models")
-    # A third clone has nothing but the lock file: what it needs, and only that, comes from the store.
-    project.run("git", "clone", "--quiet", str(project.folder), str(tmp_path / "third"))
-    third = Project(tmp_path / "third", project.environment)
-    output = third.run("dvc", "repro", "--pull")
-    assert "Running stage 'train'" not in output
-    assert contents(third.folder / "models") == contents(project.folder / "models")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_an_unreachable_store_is_named_and_changes_nothing(project: Project, tmp_path: Path):
-    project.environment |= {name.upper(): value for name, value in CREDENTIALS.items()}
-    project.run("dvc", "remote", "add", "--default", "store", "s3://folio/runs")
-    project.run("dvc", "remote", "modify", "store", "endpointurl", "http://127.0.0.1:1")
-    project.run("dvc", "remote", "modify", "store", "connect_timeout", "1")
-    before = contents(project.folder / "models")
-    failed = project.attempt("dvc", "push")
-    assert failed.returncode != 0
-    assert "127.0.0.1:1" in failed.stdout
-    assert contents(project.folder / "models") == before
-    project.set({"train.lr": 0.07})
-    assert project.repro() == ["train", "evaluate", "sample", "report"]  # work goes on without the store
 
 
 def test_the_guide_to_your_own_text_works_as_it_stands(project: Project, tmp_path: Path):

@@ -1,18 +1,20 @@
-"""The learning curve in TensorBoard, MLflow and Weights & Biases, written by their libraries and read back by them."""
+"""The learning curve in DVCLive, TensorBoard, MLflow and Weights & Biases, read back by their own libraries."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.conftest import make_text
 from tests.import_graph import ROOT
 from tests.small_project import run, set_params
 
 pytestmark = pytest.mark.pipeline
-KINDS = ["tensorboard", "mlflow", "wandb"]
+KINDS = ["dvclive", "tensorboard", "mlflow", "wandb"]
 
 
 def train(folder: Path, **environment: str) -> str:
@@ -31,7 +33,7 @@ def train(folder: Path, **environment: str) -> str:
 
 @pytest.fixture
 def curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
-    """Train with all three; return steps and validation losses."""
+    """Train with all of them; return steps and validation losses."""
     for kind in KINDS:
         pytest.importorskip(kind)
     monkeypatch.chdir(tmp_path)
@@ -69,6 +71,14 @@ def test_each_service_holds_the_curve(curve, tmp_path, monkeypatch):
     assert tracked.info.status == "FINISHED"
     history = client.get_metric_history(tracked.info.run_id, "val_loss")
     assert [(item.step, pytest.approx(item.value, rel=1e-5)) for item in history] == curve
+
+    written = (tmp_path / "dvclive/plots/metrics/val_loss.tsv").read_text().splitlines()
+    assert written[0] == "step\tval_loss"
+    points = [line.split("\t") for line in written[1:]]
+    assert [(int(step), pytest.approx(float(loss), abs=1e-5)) for step, loss in points] == curve
+    plots = YAML(typ="safe").load(tmp_path / "dvclive/dvc.yaml")["plots"]  # what the extension for VS Code reads
+    assert plots == [{"plots/metrics": {"x": "step"}}]
+    assert json.loads((tmp_path / "dvclive/metrics.json").read_text())["step"] == curve[-1][0]
 
     (kept,) = (tmp_path / "logs/wandb").glob("offline-run-*/run-*.wandb")
     assert kept.stat().st_size > 1000

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 
@@ -81,6 +83,29 @@ def test_a_compiler_that_is_missing_is_named(tokens, tokenizer, monkeypatch):
     with pytest.raises(ParameterError, match=r"there is no C\+\+ compiler 'nosuch\+\+'; install it, set CXX"):
         compile_model(model, train_params(compile="on"), torch.device("cpu"))
     assert compile_model(model, train_params(compile="auto"), torch.device("cpu")) is model
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch
+def test_what_cannot_be_compiled_is_left_out(tokens, tokenizer, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    model = make_trainer(tokens, tokenizer, {"prior": "kneser_ney"}).model
+    assert not hasattr(model._predict_uncompiled, "_torchdynamo_disable")
+    compile_model(model, train_params(compile="on"), torch.device("cpu"))
+    assert model._predict_uncompiled._torchdynamo_disable
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch
+def test_the_trainer_uses_the_compiled_model(tokens, tokenizer, monkeypatch):
+    """With the compiler's first half only: all of it takes half a minute."""
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    compiled, plain = (make_trainer(tokens, tokenizer, max_steps=3, compile=choice) for choice in ("on", "off"))
+    assert compiled.forward_model is not compiled.model
+    assert compiled.forward_model._orig_mod is compiled.model
+    assert plain.forward_model is plain.model
+    for trainer in (compiled, plain):
+        trainer.train()
+    assert compiled.curve[-1].val_loss == pytest.approx(plain.curve[-1].val_loss, abs=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch

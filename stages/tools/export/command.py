@@ -10,7 +10,10 @@ from stages.core.errors import InputError, WorkError
 from stages.core.files import sha256, write_bytes
 from stages.core.logs import log, start_log
 from stages.core.options import StageCommand, file_option, model_option, output_folder_option
+from stages.core.project import install_command
 from stages.models.model_folder import MANIFEST, WEIGHTS, load_model
+
+OPTIONAL_FILES = ("modeling_folio.py", "folio_*.py", "generation_config.json", "LICENSE")
 
 
 @click.command(name="export", cls=StageCommand)
@@ -21,8 +24,8 @@ from stages.models.model_folder import MANIFEST, WEIGHTS, load_model
 def command(model_folder: Path, target: str, card_path: Path, output_folder: Path) -> None:  # noqa: ARG001 - one choice
     """Export the model so that `transformers` opens it with AutoModelForCausalLM and AutoTokenizer.
 
-    `lecture_gpt` becomes a GPT-2, `gpt` with `prior: none` and `sliding_window: 0` a NanoChat model. Needs the extra
-    `export`.
+    `lecture_gpt` becomes a GPT-2, `gpt` with `prior: none` and `sliding_window: 0` a NanoChat model. Every other model
+    goes with its code, for `trust_remote_code=True`. Needs the extra `export`.
 
     Example: folio export --to huggingface --output exported
     """
@@ -31,13 +34,16 @@ def command(model_folder: Path, target: str, card_path: Path, output_folder: Pat
     if (output_folder / MANIFEST).exists():
         raise InputError(f"{output_folder} contains a model of Folio, which would be replaced; choose another --output")
     if not find_spec("transformers"):
-        raise WorkError("exporting needs the transformers library: pip install -e '.[export]'")
+        raise WorkError(f"exporting needs the transformers library: {install_command('export')}")
     from stages.tools.export.huggingface import export_model
 
     with TemporaryDirectory(
         dir=".", prefix=".export."
     ) as folder:  # a file is replaced, never changed: it may be a link
         export_model(trained, Path(folder))
+        for pattern in OPTIONAL_FILES:  # of an earlier export of another kind of model
+            for leftover in output_folder.glob(pattern):
+                leftover.unlink()
         for path in sorted(Path(folder).iterdir()):
             write_bytes(output_folder / path.name, path.read_bytes())
     if card_path.exists() and sha256(model_folder / WEIGHTS) in card_path.read_text(encoding="utf-8"):

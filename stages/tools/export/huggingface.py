@@ -1,7 +1,7 @@
-"""Convert a trained model to the classes of `transformers`, which then need no code of Folio.
+"""Export a trained model to `transformers`: to its own classes, if they can hold it, otherwise with Folio's code.
 
-The lecture's GPT is a GPT-2 whose attention biases are zero; `gpt` is a NanoChat model. What these classes lack, an
-n-gram prior or a sliding window, cannot be exported.
+The lecture's GPT is a GPT-2 whose attention biases are zero; `gpt` without n-grams and without a sliding window is a
+NanoChat model.
 """
 
 from pathlib import Path
@@ -13,7 +13,6 @@ from tokenizers import Tokenizer as HFTokenizer
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, NanoChatConfig, NanoChatForCausalLM, PreTrainedTokenizerFast
 
-from stages.core.errors import ModelError
 from stages.models.base import LanguageModel
 from stages.models.gpt import GPT, LOGIT_CAP, ROTARY_BASE
 from stages.models.lecture_gpt import LectureGPT
@@ -21,24 +20,21 @@ from stages.models.model_folder import TrainedModel
 from stages.tokenizers.base import Tokenizer
 from stages.tokenizers.bpe import BpeTokenizer, byte_alphabet, make_hf_tokenizer
 from stages.tokenizers.char import UNKNOWN_CHARACTER, CharTokenizer
+from stages.tools.export.remote_code import export_with_code
 
 NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
 
 def export_model(trained: TrainedModel, folder: Path) -> None:
-    """Write config.json, model.safetensors and the tokenizer files to `folder`.
-
-    Raises:
-        ModelError: if `transformers` has no equivalent of the model; the message says why.
-    """
+    """Write config.json, model.safetensors, the tokenizer files and, if the model needs it, its code to `folder`."""
     model = trained.model
+    params = model.params
     if isinstance(model, LectureGPT):
-        exported: Any = to_gpt2(model)
-    elif isinstance(model, GPT):
-        exported = to_nanochat(model)
+        to_gpt2(model).save_pretrained(folder)
+    elif isinstance(model, GPT) and params.prior == "none" and not 0 < params.sliding_window < params.block_size:
+        to_nanochat(model).save_pretrained(folder)
     else:
-        raise ModelError(f"a model of kind '{model.params.kind}' cannot be exported; train `lecture_gpt` or `gpt`")
-    exported.save_pretrained(folder)
+        export_with_code(model, folder)
     to_fast_tokenizer(trained.tokenizer, model.params.block_size).save_pretrained(folder)
 
 
@@ -81,21 +77,8 @@ def to_nanochat(model: LanguageModel) -> NanoChatForCausalLM:
     """Return `gpt` without prior as a NanoChat model, which rotates queries and keys in the opposite direction.
 
     Rotating by the opposite angle is the same as swapping the halves of each head, so the halves are swapped.
-
-    Raises:
-        ModelError: if the model has a prior or a sliding window.
     """
     params, weights = model.params, model.state_dict()
-    if params.prior != "none":
-        raise ModelError(
-            f"models with an n-gram prior cannot be exported (model.prior is '{params.prior}'); train with "
-            "model.prior: none"
-        )
-    if 0 < params.sliding_window < params.block_size:
-        raise ModelError(
-            f"models with a sliding window cannot be exported (model.sliding_window is {params.sliding_window}, "
-            f"model.block_size {params.block_size}); train with model.sliding_window: 0"
-        )
     config = NanoChatConfig(
         vocab_size=model.vocab_size,
         hidden_size=params.n_embd,
