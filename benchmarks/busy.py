@@ -3,8 +3,8 @@
 Loads: none; two and four busy loops beside; and a quota of one core, which needs root and Linux' control groups. Each
 command runs as it is and, for comparison, as it was before: with OpenMP's own waiting time, and with a thread for every
 core whatever the quota. The peer is a GPT-2 of `transformers` (benchmarks/peer.py), with PyTorch as it comes. Prints
-medians of wall seconds, imports included, and writes benchmarks/busy.md. Needs the results of the pipeline, the extra
-`bench`, and a machine that does nothing else; it stops if the load average is high.
+medians of wall seconds, imports included, and writes benchmarks/busy.json and .md. Needs the results of the pipeline,
+the extra `bench`, and a machine that does nothing else; it stops if the load average is high.
 """
 
 import itertools
@@ -22,11 +22,13 @@ import click
 import pandas as pd
 from ruamel.yaml import YAML
 
+from benchmarks.results import check_load, read_conditions, write_results
+
 ROOT = Path(__file__).parent.parent
 CGROUPS = Path("/sys/fs/cgroup")
 CONTENDERS = ("now", "before", "peer")
 LOADS = ("calm", "two busy loops", "four busy loops", "quota of one core")
-STEPS, PEER_STEPS, MAX_LOAD = 20, 100, 0.7
+STEPS, PEER_STEPS = 20, 100
 OPENMP_DEFAULT = "300000"  # GOMP_SPINCOUNT, if there are not more threads than cores
 
 
@@ -121,9 +123,8 @@ def main(runs: int, loads: tuple[str, ...], only_peer: bool) -> None:
     """Measure everything beside every load, alternately, and print the table."""
     if only_peer:
         return train_peer()
-    busy = os.getloadavg()[0]
-    if busy > MAX_LOAD:
-        sys.exit(f"the load average is {busy:.2f}: something else is running; wait until it is below {MAX_LOAD}")
+    check_load()
+    conditions = read_conditions() | {"runs": runs}
     times: dict[tuple[str, str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -143,9 +144,7 @@ def main(runs: int, loads: tuple[str, ...], only_peer: bool) -> None:
             calm = times.get((what, contender, "calm"))
             row[name] = f"{median:.1f}" + (f" (x {median / statistics.median(calm):.1f})" if calm else "")
         rows.append(row)
-    table = pd.DataFrame(rows).to_markdown(index=False)
-    Path(__file__).with_suffix(".md").write_text(table + "\n")
-    click.echo(f"load average at the start: {busy:.2f}\n\n{table}")
+    click.echo(write_results("busy", conditions, pd.DataFrame(rows)))
     return None
 
 

@@ -5,7 +5,7 @@ prior, and the default of params.yaml. The model without a prior also runs with 
 show what the fast decoder is worth. One stream and 64, after a warm-up, medians of five runs of 512 characters, with
 one or two threads, whichever is faster. The peer keeps the whole text in its KV cache. Also prints the time to the
 first character of the trained model, once loaded and from the start of `folio sample` on a terminal. Writes
-benchmarks/generation.md. Needs the results of the pipeline and the extra `bench`.
+benchmarks/generation.json and .md. Needs the results of the pipeline and the extra `bench`.
 """
 
 import os
@@ -23,6 +23,7 @@ import torch
 from ruamel.yaml import YAML
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from benchmarks.results import read_conditions, write_results
 from stages.core.device import tokens_to_device
 from stages.core.params import without_auto
 from stages.generation.params import SamplingParams
@@ -147,6 +148,7 @@ def peer_generator(vocab_size: int) -> Callable[[int], Any]:
 
 def main() -> None:
     """Print and write the table."""
+    conditions = read_conditions()
     document = YAML(typ="safe").load(Path("params.yaml"))["model"]
     tokenizer = load_tokenizer(Path("data/tokens/tokenizer.json"))
     train = tokens_to_device(load_tokens(Path("data/tokens"), tokenizer)[0], torch.device("cpu"))
@@ -174,9 +176,7 @@ def main() -> None:
             row[f"times the peer ({streams})"] = f"{speed / peer[streams]:.1f}"
         rows.append(row)
         print(row, flush=True)
-    table: str = pd.DataFrame(rows).to_markdown(index=False)
-    (Path(__file__).parent / "generation.md").write_text(table + "\n")
-    print(table)
+    print(write_results("generation", conditions, pd.DataFrame(rows)))
     print(f"first character: {first_after_load() * 1000:.0f} ms after the model is loaded")
     print(f"{statistics.median(first_from_start() for _ in range(RUNS)):.2f} s after the start of `folio sample`")
 

@@ -6,17 +6,16 @@ benchmarks/ladder.svg. Needs tokens (`dvc repro tokenize`) and the extra `bench`
 """
 
 import time
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks.results import FOLDER, read_conditions, write_results
 from benchmarks.training_inputs import read_inputs
 from stages.losses.losses import evaluate_loss
 from stages.losses.windows import blockwise_windows
 from stages.models.base import count_parameters
 
-FOLDER = Path(__file__).parent
 MODEL = {"block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128, "sliding_window": 0, "prior": "none"}
 TRAIN = {"batch_size": 32, "max_steps": 1500}
 MODELS: dict[str, dict[str, str]] = {
@@ -28,6 +27,7 @@ MODELS: dict[str, dict[str, str]] = {
 
 def main() -> None:
     """Train every model, and write the table and the figure."""
+    conditions = read_conditions()
     inputs = read_inputs()
     rows = []
     for name, changes in MODELS.items():
@@ -39,14 +39,14 @@ def main() -> None:
         loss = evaluate_loss(model, blockwise_windows(inputs.val, model.params.block_size, 64)).loss
         rows.append({"model": name, "val_loss": loss, "parameters": count_parameters(model), "seconds": seconds})
         print(rows[-1], flush=True)
-    write_results(pd.DataFrame(rows))
+    table = pd.DataFrame(rows)
+    shown = {"val_loss": table["val_loss"].map("{:.4f}".format), "seconds": table["seconds"].map("{:.0f}".format)}
+    print(write_results("ladder", conditions, table.assign(**shown)))
+    draw(table)
 
 
-def write_results(table: pd.DataFrame) -> None:
-    """Write the table as Markdown, and a bar chart."""
-    losses, seconds = table["val_loss"].map("{:.4f}".format), table["seconds"].map("{:.0f}".format)
-    (FOLDER / "ladder.md").write_text(table.assign(val_loss=losses, seconds=seconds).to_markdown(index=False) + "\n")
-    print((FOLDER / "ladder.md").read_text())
+def draw(table: pd.DataFrame) -> None:
+    """Draw a bar chart of the losses."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.barh(table["model"], table["val_loss"], color="#3366aa")

@@ -1,8 +1,8 @@
 """Measure each stage, and a `dvc repro` with nothing to do: `python -m benchmarks.pipeline`.
 
 Runs in a clone of HEAD, so the working tree is not changed. Prints wall seconds, and the largest resident memory of
-each stage's process, and writes benchmarks/pipeline.md. Without internet access, set FOLIO_MIRROR to a folder or an
-address.
+each stage's process, and writes benchmarks/pipeline.json and .md. Without internet access, set FOLIO_MIRROR to a
+folder or an address.
 """
 
 import os
@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 
 import pandas as pd
+
+from benchmarks.results import read_conditions, write_results
 
 ROOT = Path(__file__).parent.parent
 STAGES = ("download", "tokenize", "train", "evaluate", "sample", "report")
@@ -34,7 +36,7 @@ def main() -> None:
     mirror = os.environ.get("FOLIO_MIRROR", "")
     if mirror and "://" not in mirror:
         os.environ["FOLIO_MIRROR"] = str(Path(mirror).absolute())
-    rows = []
+    rows, conditions = [], read_conditions()
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
@@ -46,8 +48,7 @@ def main() -> None:
         noop = statistics.median(timed(["dvc", "repro"], clone)[0] for _ in range(NOOP_RUNS))
         rows.append((f"dvc repro, nothing to do (median of {NOOP_RUNS})", f"{noop:.1f}", ""))
     table = pd.DataFrame(rows, columns=["what", "seconds", "peak MB"])
-    (Path(__file__).parent / "pipeline.md").write_text(table.to_markdown(index=False) + "\n")
-    print(table.to_markdown(index=False))
+    print(write_results("pipeline", conditions, table))
 
 
 if __name__ == "__main__":

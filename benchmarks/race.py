@@ -3,7 +3,7 @@
 Trains alternately (a) Folio's default, (b) Folio without a prior, and (c) a GPT-2 of the `transformers` library in
 nanoGPT's CPU configuration, each in a new process. All are evaluated by the same loss on the whole validation text.
 The clock starts with the process, includes imports and counting, and is paused during evaluation. Writes
-benchmarks/race.md and benchmarks/race.svg. Needs tokens (`dvc repro tokenize`) and the extra `bench`.
+benchmarks/race.json, .md and .svg. Needs tokens (`dvc repro tokenize`) and the extra `bench`.
 """
 
 import json
@@ -21,6 +21,7 @@ import torch
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
+from benchmarks.results import FOLDER, read_conditions, write_results
 from benchmarks.training_inputs import read_inputs
 from stages.core.logs import peak_memory
 from stages.losses.losses import evaluate_loss
@@ -36,7 +37,6 @@ NAMES = {
     "no-prior": "Folio without a prior",
     "peer": "GPT-2 of transformers, nanoGPT's sizes",
 }
-FOLDER = Path(__file__).parent
 
 
 class Clock:
@@ -155,15 +155,14 @@ def main(seeds: int, only: tuple[str, ...], contender: str | None, seed: int | N
     if contender and seed and started:
         print(json.dumps(run_contender(contender, seed, time.time() - started - (time.perf_counter() - STARTED))))
         return
-    runs = []
+    runs, conditions = [], read_conditions()
     for number in range(1, seeds + 1):
         for name in only or CONTENDERS:
             command = [sys.executable, "-m", "benchmarks.race", "--contender", name, "--seed", str(number)]
             done = subprocess.run([*command, "--started", str(time.time())], capture_output=True, text=True, check=True)
             runs.append(json.loads(done.stdout.splitlines()[-1]))
             click.echo(f"{name}, seed {number}: {runs[-1]['curve'][-1]}", err=True)
-    table = summarize(runs).to_markdown(index=False)
-    (FOLDER / "race.md").write_text(table + "\n")
+    table = write_results("race", conditions, summarize(runs))
     draw(runs, FOLDER / "race.svg")
     click.echo(table)
 

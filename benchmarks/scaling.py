@@ -24,6 +24,8 @@ from pathlib import Path
 import pandas as pd
 from ruamel.yaml import YAML
 
+from benchmarks.results import read_conditions, write_results
+
 ROOT = Path(__file__).parent.parent
 KINDS, SIZES = ("char", "byte", "bpe"), (1, 10, 200)
 STEPS, RUNS = (20, 60), 3
@@ -123,6 +125,7 @@ def step_seconds(threads: int, processes: int) -> float:
 
 def main() -> None:
     """Write and print the tables."""
+    conditions = read_conditions()
     corpus = (ROOT / "data/raw/corpus.txt").read_text(encoding="utf-8")
     texts = pd.DataFrame([tokenize(kind, size, corpus.splitlines(keepends=True)) for kind in KINDS for size in SIZES])
     library = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
@@ -134,9 +137,7 @@ def main() -> None:
     for processes, threads in ((1, 1), (1, 2), (2, 1)):
         seconds = statistics.median(step_seconds(threads, processes) for _ in range(RUNS))
         rows.append({"processes": processes, "threads per process": threads, "ms per step": f"{seconds * 1000:.0f}"})
-    tables = "\n\n".join(table.to_markdown(index=False) for table in (texts, counts, pd.DataFrame(rows))) + "\n"
-    (Path(__file__).parent / "scaling.md").write_text(tables)
-    print(tables)
+    print(write_results("scaling", conditions, texts, counts, pd.DataFrame(rows)))
 
 
 if __name__ == "__main__":

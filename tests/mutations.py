@@ -92,6 +92,9 @@ MUTATIONS = {
     "targets not shifted": Mutation("stages/train/batches.py", "self.tokens[positions + 1].long()", "self.tokens[positions].long()"),
     "temperature ignored": Mutation("stages/generation/sampling.py", "(logits.double() / params.temperature)", "logits.double()"),
     "top-p drops the token that crosses the threshold": Mutation("stages/generation/sampling.py", "more_likely = ordered.cumsum(-1) - ordered", "more_likely = ordered.cumsum(-1)"),
+    "a layer too few for the last predictions": Mutation(
+        "stages/models/gpt.py", "first - self.params.n_layer * (", "first - (self.params.n_layer - 1) * ("
+    ),
     "sliding evaluation counts too much": Mutation("stages/losses/windows.py", "first_counted=block_size - stride)", "first_counted=block_size - stride - 1)"),
     "floating-point cumulative sum on a GPU": Mutation(
         "stages/models/ngram/incremental.py", "match_weights = (longer / totals) @ up_to", "match_weights = (longer / totals).cumsum(1)", GPU_TESTS

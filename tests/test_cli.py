@@ -161,12 +161,12 @@ def test_outside_a_project_no_log_file_is_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_problem(tmp_path, closed):
     done = subprocess.run(
-        ["sh", "-c", f"exec {sys.executable} -m stages.cli score nosuch.txt {closed}"],
+        ["sh", "-c", f"exec {sys.executable} -m stages.cli tokenize {closed}"],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "Traceback" not in done.stderr + done.stdout
-    assert ("models has no model" in done.stderr) is ("2>&-" not in closed)
+    assert ("params.yaml does not exist" in done.stderr) is ("2>&-" not in closed)
 
 
 def test_an_interruption_while_pytorch_is_imported_is_one_line(monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from stages.metrics.prediction_file import read_predictions
 from stages.models.model_folder import load_model, save_model
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import load_sources, load_tokens
@@ -91,6 +92,7 @@ def test_every_model_trains_evaluates_and_samples(project, model):
     for stage in ("train", "evaluate"):
         run(stage)
     metrics = json.loads(Path("reports/metrics.json").read_text())
+    assert [*metrics][:4] == ["val_loss", "sliding_val_loss", "val_bits_per_byte", "kneser_ney_val_loss"]
     assert metrics["val_loss"] < metrics["uniform_val_loss"]
     assert metrics["sliding_val_loss"] < metrics["val_loss"] + 0.05
     assert metrics["short_block_val_loss"] >= metrics["val_loss"] - 0.01
@@ -223,6 +225,9 @@ def test_a_long_validation_text_is_subsampled(with_model):
     run("evaluate")
     positions = pd.read_csv("reports/loss_by_position.tsv", sep="\t")
     assert positions["tokens"].sum() == 299
+    val = np.load("data/tokens/val.npy")
+    predicted = read_predictions(Path("reports/predictions.safetensors"), load_tokenizer(Path("models/tokenizer.json")))
+    assert predicted.token_ids.tolist() == val[1:].tolist()  # the report shows the text as it is
 
 
 def test_evaluate_refuses_a_stride_beyond_the_block(with_model):

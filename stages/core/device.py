@@ -31,7 +31,8 @@ def prepare_device(params: ComputeParams) -> torch.device:
     count = int(local_processes) if local_processes.isdecimal() else 1
     torch.set_num_threads(params.threads or max(1, available_cores() // max(1, count)))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for deterministic results
-    torch.use_deterministic_algorithms(params.deterministic)
+    # As torch.use_deterministic_algorithms, but does not import the compiler, which takes a second or two.
+    torch.set_deterministic_debug_mode("error" if params.deterministic else "default")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # such memory is never read
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if params.device == "auto":

@@ -43,12 +43,6 @@ class Utf8Decoder:
                 f"{self.path} is not UTF-8: byte {position} (line {line}) is 0x{buffer[error.start]:02x}; convert it, "
                 f"for example with `iconv -f latin1 -t utf-8`"
             ) from None
-        if (position := content.find(0)) >= 0:
-            line = self.lines_read + content.count(b"\n", 0, position) + 1
-            raise TextError(
-                f"{self.path} is not a text: byte {self.bytes_read + position} (line {line}) is 0; remove such bytes, "
-                "for example with `tr -d '\\000'`, if they do not belong there"
-            )
         self.bytes_read += len(content)
         self.lines_read += content.count(b"\n")
         return text

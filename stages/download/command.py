@@ -1,6 +1,6 @@
 """The download stage: fetch a text and record where it came from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -48,9 +48,10 @@ def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
         log.info("%s is up to date: its sha256 is the expected one", corpus_path)
         return
     resolved = resolve_corpus(params, own_folder)
+    documents = resolved.chunks if params.allow_zero_bytes else refuse_zero_bytes(resolved.chunks)
     with progress_bar() as progress:
         task = progress.add_task("download", total=None, note="characters")
-        chunks = track_progress(resolved.chunks, lambda chunk: progress.advance(task, len(chunk.text)))
+        chunks = track_progress(documents, lambda chunk: progress.advance(task, len(chunk.text)))
         corpus = write_corpus(chunks, corpus_path)
     for copy, original in corpus.copies[:MAX_NAMES_IN_MESSAGE]:
         log.warning("%s is left out, because it equals %s", copy, original)
@@ -71,6 +72,25 @@ def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
     write_json(corpus_path.with_suffix(".json"), provenance.as_dict())
     log.info("%s: %d characters of %s", corpus_path, provenance.characters, provenance.name)
     finish_stage("download", corpus_path, "folio tokenize")
+
+
+def refuse_zero_bytes(chunks: Iterable[DocumentChunk]) -> Iterator[DocumentChunk]:
+    """Yield documents in which no character is zero.
+
+    Raises:
+        TextError: if one is.
+    """
+    line = 1
+    for chunk in chunks:
+        line = 1 if chunk.begins_document else line
+        if (position := chunk.text.find("\0")) >= 0:
+            line += chunk.text.count("\n", 0, position)
+            raise TextError(
+                f"{chunk.name} is not a text: line {line} of it has a character of 0; remove such characters (from a "
+                "text file: `tr -d '\\000'`), or set download.allow_zero_bytes to true if they belong there"
+            )
+        line += chunk.text.count("\n")
+        yield chunk
 
 
 @dataclass(frozen=True)
@@ -107,7 +127,8 @@ def resolve_corpus(params: DownloadParams, own_folder: Path) -> ResolvedCorpus:
         log.warning("Its results cannot be compared with results on %s. %s", pinned.name, how_to_fetch())
         log.warning("*" * 100)
         return built_in_corpus(pinned.name)
-    chunks = (DocumentChunk(text, index == 0) for index, text in enumerate(decode_file(BytesIO(content), pinned.name)))
+    texts = decode_file(BytesIO(content), pinned.name)
+    chunks = (DocumentChunk(text, index == 0, name=pinned.name) for index, text in enumerate(texts))
     return ResolvedCorpus(chunks, pinned.name, source, pinned.licence, pinned.name)
 
 

@@ -19,6 +19,7 @@ class DownloadParams(Section):
     sha256: str | None = None
     licence: str = "unknown"
     max_bytes: int = Field(default=100_000_000, ge=1)
+    allow_zero_bytes: bool = False
     column: str = "text"
     sources: dict[str, Annotated[float, Field(ge=1e-6, le=1e6)]] = Field(
         default={"*": 1.0}, min_length=1, max_length=1000

@@ -20,11 +20,11 @@ from stages.core.params import read_section
 from stages.core.project import finish_stage
 from stages.core.records import Metrics
 from stages.evaluate.params import EvaluateParams
-from stages.evaluate.predictions import predict
+from stages.evaluate.predictions import PredictionCollector, assemble_predictions
 from stages.generation.params import SamplingParams
 from stages.generation.streaming import generate_tokens
 from stages.losses.losses import Calibration, LossReport, evaluate_loss
-from stages.losses.windows import Windows, blockwise_windows, sliding_windows, subsample
+from stages.losses.windows import Windows, blockwise_windows, evenly_spaced_windows, sliding_windows, subsample
 from stages.metrics.memorization import LARGELY_COPIED, TrainingText, verbatim_overlap
 from stages.metrics.ngram_baselines import bigram_loss, uniform_loss, unigram_loss
 from stages.metrics.prediction_file import write_predictions
@@ -36,10 +36,13 @@ from stages.tokenizers.token_files import load_tokens
 
 # Training tokens that the baselines count, with a small and a large vocabulary: about 2 GB at order 7.
 MAX_BASELINE_TOKENS, MAX_BASELINE_TOKENS_LARGE_VOCAB = 20_000_000, 8_000_000
-PROGRESS_PASSES = 6  # over the validation text: five evaluations, of which the sliding one counts twice
+TRAIN_LOSS_TOKENS = 1 << 16  # training tokens that train_loss is measured on
+PROGRESS_PASSES = 5  # over the validation text: four evaluations, of which the sliding one counts twice
 SUBSAMPLE_PARTS, SUBSAMPLE_PIECES = 16, 64  # of the validation text, of the training text
-OVERLAP_SAMPLES, OVERLAP_LENGTH = 16, 512
+OVERLAP_SAMPLES, OVERLAP_LENGTH = 32, 256
 MAX_ATTENTION_TOKENS = 32
+
+FIRST_METRICS = ("val_loss", "sliding_val_loss", "val_bits_per_byte", "kneser_ney_val_loss")  # in metrics.json
 
 Progress = Callable[[Iterable[Windows]], Iterable[Windows]]
 MAX_LOSS = 700.0  # nats; no model that has learned anything is near, and the perplexity of more is no number
@@ -91,20 +94,25 @@ def command(
     device = prepare_device(compute)
     trained.model.to(device)
     train, val = tokens_to_device(train_ids, device), tokens_to_device(val_ids, device)
+    collector = PredictionCollector(min(params.prediction_tokens, len(val) - 1))
     beginning, val = val[: params.prediction_tokens + 1], subsample(val, params.max_tokens, SUBSAMPLE_PARTS)
     log.debug("evaluating on %d tokens", len(val))
     with progress_bar() as progress:
         task = progress.add_task("evaluate", total=PROGRESS_PASSES * len(val), note="tokens")
         track = partial(track_progress, callback=lambda batch: progress.advance(task, batch.targets.numel()))
-        report, metrics = measure_losses(trained, train, val, params, track)
+        if len(val) < len(val_ids):  # the evaluated pieces are not the beginning, which the report shows
+            windows = blockwise_windows(beginning, trained.model.params.block_size, params.batch_size)
+            evaluate_loss(trained.model, windows, collector)
+        report, metrics = measure_losses(trained, train, val, params, collector, track)
     if not metrics["val_loss"] < MAX_LOSS:
         raise ModelError(f"the loss of the model in {model_folder} is {metrics['val_loss']:g}; train it again")
     metrics |= measure_overlap(trained, train, val)
-    write_json(metrics_path, {name: round(value, 6) for name, value in metrics.items()})
+    in_order = {name: metrics[name] for name in FIRST_METRICS} | metrics
+    write_json(metrics_path, {name: round(value, 6) for name, value in in_order.items()})
     write_by_position(by_position_path, report)
     write_calibration(calibration_path, report.calibration)
     short_block_size, stride = window_sizes(params, trained.model.params.block_size)
-    predictions = predict(trained.model, beginning, attention_ids.to(device), short_block_size, stride)
+    predictions = assemble_predictions(collector, trained.model, attention_ids.to(device), short_block_size, stride)
     write_predictions(predictions_path, predictions, trained.tokenizer)
     log.info("%s: val_loss %.4f (bigram: %.4f)", metrics_path, report.loss, metrics["bigram_val_loss"])
     if metrics["val_loss"] > metrics["kneser_ney_val_loss"]:
@@ -135,7 +143,12 @@ def window_sizes(params: EvaluateParams, block_size: int) -> tuple[int, int]:
 
 
 def measure_losses(
-    trained: TrainedModel, train: Tensor, val: Tensor, params: EvaluateParams, track: Progress
+    trained: TrainedModel,
+    train: Tensor,
+    val: Tensor,
+    params: EvaluateParams,
+    collector: PredictionCollector,
+    track: Progress,
 ) -> tuple[LossReport, Metrics]:
     """Return the losses of the model and of the baselines, in every kind of window.
 
@@ -144,12 +157,15 @@ def measure_losses(
         train: training tokens, (N,).
         val: validation tokens, (M,).
         params: window sizes.
+        collector: gets the predictions in the windows of `val_loss`.
         track: reports the progress of each sequence of windows.
     """
     model, block_size, batch_size = trained.model, trained.model.params.block_size, params.batch_size
     short_block_size, stride = window_sizes(params, block_size)
-    report = evaluate_loss(model, track(blockwise_windows(val, block_size, batch_size)))
-    train_report = evaluate_loss(model, track(blockwise_windows(train[: len(val)], block_size, batch_size)))
+    report = evaluate_loss(model, track(blockwise_windows(val, block_size, batch_size)), collector)
+    train_size = min(block_size, len(train) - 1)
+    train_windows = evenly_spaced_windows(train, train_size, max(1, TRAIN_LOSS_TOKENS // train_size))
+    train_report = evaluate_loss(model, train_windows.batches(batch_size))
     metrics = model_metrics(trained, report, train_report, val)
     short_windows = blockwise_windows(val, short_block_size, batch_size * block_size // short_block_size)
     metrics["short_block_val_loss"] = evaluate_loss(model, track(short_windows)).loss

@@ -1,6 +1,6 @@
 """The loss, accuracy and calibration of a model over a whole text, window by window."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -54,8 +54,16 @@ class LossReport:
 
 
 @torch.inference_mode()
-def evaluate_loss(model: LanguageModel, batches: Iterable[Windows]) -> LossReport:
-    """Return the mean loss, accuracy and calibration over all counted positions."""
+def evaluate_loss(
+    model: LanguageModel, batches: Iterable[Windows], observe: Callable[[Tensor, Tensor], None] | None = None
+) -> LossReport:
+    """Return the mean loss, accuracy and calibration over all counted positions.
+
+    Args:
+        model: the model.
+        batches: the windows.
+        observe: called with the logits, (N, V), and the targets, (N,), of each batch.
+    """
     was_training = model.training
     model.eval()
     loss_sums = torch.zeros(model.params.block_size, dtype=torch.float64)
@@ -66,7 +74,10 @@ def evaluate_loss(model: LanguageModel, batches: Iterable[Windows]) -> LossRepor
         positions = slice(batch.first_counted, batch.targets.shape[1])
         loss_sums[positions] += losses.cpu().double().sum(0)  # MPS has no float64
         counts[positions] += len(targets)
-        bins += _calibration_bins(logits.flatten(0, 1), targets.flatten())
+        logits, targets = logits.flatten(0, 1), targets.flatten()
+        bins += _calibration_bins(logits, targets)
+        if observe:
+            observe(logits, targets)
     model.train(was_training)
     total = int(counts.sum())
     bin_counts = bins[2].clamp(min=1)
@@ -89,7 +100,7 @@ def token_losses(model: LanguageModel, batches: Iterable[Windows]) -> Iterator[T
 
 def _window_losses(model: LanguageModel, batch: Windows) -> tuple[Tensor, Tensor, Tensor]:
     """Return the logits, (B, counted, V), targets and losses, (B, counted), of the counted positions."""
-    logits = model(batch.inputs, text_positions=batch.text_positions).float()[:, batch.first_counted :]
+    logits = model.predict_from(batch.inputs, batch.first_counted, batch.text_positions).float()
     targets = batch.targets[:, batch.first_counted :]
     losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
     return logits, targets, losses
@@ -105,5 +116,4 @@ def _calibration_bins(logits: Tensor, targets: Tensor) -> Tensor:
 def _limit_logits(batches: Iterable[Windows], vocab_size: int) -> Iterator[Windows]:
     for batch in batches:
         size = max(1, MAX_LOGITS // (batch.inputs.shape[1] * vocab_size))
-        for start in range(0, len(batch.inputs), size):
-            yield batch.rows(slice(start, start + size))
+        yield from batch.batches(size)

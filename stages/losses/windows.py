@@ -23,6 +23,11 @@ class Windows:
     first_counted: int = 0
     text_positions: Tensor | None = None
 
+    def batches(self, size: int) -> "Iterator[Windows]":
+        """Yield the windows in batches of at most `size`."""
+        for start in range(0, len(self.inputs), size):
+            yield self.rows(slice(start, start + size))
+
     def rows(self, rows: slice) -> "Windows":
         """Return some of the windows."""
         positions = None if self.text_positions is None else self.text_positions[rows]

@@ -60,6 +60,11 @@ class LanguageModel(nn.Module):
         """
         raise NotImplementedError
 
+    def predict_from(self, ids: Tensor, first: int, text_positions: Tensor | None = None) -> Tensor:
+        """Return the logits of `forward` at positions `first` …, (B, T - first, V); a model may save work by it."""
+        logits: Tensor = self(ids, text_positions=text_positions)[:, first:]
+        return logits
+
     def fit(self, tokens: Tensor) -> None:
         """Learn from the training text, (N,), what is learned by counting, before training."""
 

@@ -77,18 +77,29 @@ class GPT(LanguageModel):
 
     def forward(self, ids: Tensor, *, text_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
         """See `LanguageModel`."""
+        return self._predict(ids, text_positions, kv_cache)
+
+    def predict_from(self, ids: Tensor, first: int, text_positions: Tensor | None = None) -> Tensor:
+        """See `LanguageModel`."""
+        return self._predict(ids, text_positions, None, first)
+
+    def _predict(self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None, first: int = 0) -> Tensor:
+        """Return the logits at positions `first` …; the network leaves out earlier ones that cannot affect them."""
         start = kv_cache.append(ids) if kv_cache is not None else 0
-        x = self.embedding(ids)
+        begin = max(0, first - self.params.n_layer * (attention_window(self.params) - 1))
+        x = self.embedding(ids[:, begin:])
         if self.has_prior:
             # On the CPU, the experts look up tables in pieces of variable size, which cannot be compiled.
             predict = self._predict_uncompiled if ids.device.type == "cpu" else self._predict_by_experts
             log_probs, recent = predict(ids, text_positions, kv_cache)
+            log_probs, recent = log_probs[:, begin:], recent[:, begin:]
             x = x + linear((log_probs.flatten(2) + PRIOR_SHIFT) * PRIOR_SCALE, self.prior_features)
             x = x + linear(recent, self.recent_features)
-        h = self._apply_blocks(norm(x), start, kv_cache)
+        h = self._apply_blocks(norm(x), start + begin, kv_cache)[:, first - begin :]
         logits = LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)
         if not self.has_prior:
             return logits
+        log_probs, recent = log_probs[:, first - begin :], recent[:, first - begin :]
         weights = self.expert_bias + linear(h, self.expert_gate).float() + linear(recent, self.recent_gate)
         return logits + (weights[:, :, None] @ log_probs).squeeze(2)
 

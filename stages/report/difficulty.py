@@ -50,7 +50,7 @@ def hardest_and_easiest(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame
 
 def visible(text: str) -> str:
     """Return text with spaces, line breaks, tabs and control characters as visible ones, as XML allows them."""
-    return escape_invisible(text.replace(" ", "␣").replace("\n", "↵").replace("\r", "␍").replace("\t", "⇥"))
+    return escape_invisible(text.replace(" ", "␣").replace("\n", "↵").replace("\r", "←").replace("\t", "⇥"))
 
 
 def escape_invisible(text: str) -> str:

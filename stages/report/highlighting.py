@@ -68,7 +68,7 @@ def with_visible_breaks(text: str, following: str = "") -> str:
         text: a part of a text.
         following: the character after it; a line feed continues a line ending that `text` begins.
     """
-    marked = re.sub("\r(?!\n)", "␍\n", (text + following).replace("\n", "↵\n").replace("\r↵", "␍↵"))
+    marked = re.sub("\r(?!\n)", "←\n", (text + following).replace("\n", "↵\n").replace("\r↵", "←↵"))
     return escape_invisible(marked if not following else marked[: -len("↵\n" if following == "\n" else following)])
 
 

@@ -156,6 +156,8 @@ def compile_model(model: LanguageModel, params: TrainParams, device: torch.devic
             )
         # The compiler's remarks about its own work, which a user of Folio can do nothing about.
         warnings.filterwarnings("ignore", module=r"torch\._(dynamo|inductor)")
+        # `prepare_device` has not told the compiler, because that imports it.
+        torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
         # Not as decorators, which import the compiler: a second and 90 MB, in every stage.
         torch.compiler.assume_constant_result(constant)  # type: ignore[no-untyped-call]
         for name in model.uncompiled_methods:

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from stages.core import files
 from stages.core.records import Provenance
+from stages.core.text_files import read_text
 from stages.download import corpora, fetching
 from stages.download.command import command
 
@@ -288,3 +289,25 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_half_text(
     assert "No space left on device" in result.stderr.splitlines()[-1]
     left = {path.name: path.read_text() for path in tmp_path.glob("data/raw/*")}
     assert left == ({"corpus.txt": "the text before\n"} if was_there else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place"),
+    [
+        ("a.txt", "one\ntw\0o\n", "a.txt is not a text: line 2 of it has a character of 0"),
+        (
+            "a.jsonl",
+            '{"text": "1\\n2"}\n{"text": "tw\\u0000o"}\n',
+            "a.jsonl, row 2 is not a text: line 1 of it has a character of 0",
+        ),
+    ],
+)
+def test_zero_bytes_are_refused_unless_asked_for(download, name, content, place):
+    put(Path("data/own") / name, content)
+    result = download(corpus="own")
+    assert result.exit_code == 2
+    assert place in result.stderr
+    assert not CORPUS.exists()
+    succeeded(download(corpus="own", allow_zero_bytes=True))
+    assert "tw\0o" in CORPUS.read_text()
+    assert read_text(CORPUS).count("\0") == 1  # and `tokenize` reads it

@@ -205,25 +205,25 @@ def test_a_server_that_stalls_is_left(server: Server, monkeypatch: pytest.Monkey
     start = time.monotonic()
     with pytest.raises(DownloadError, match=r"/words\.txt: .*(timed out|in time)"):
         fetch(words(f"{server.address}/words.txt"), MANY)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10
 
 
 def test_a_slow_text_may_take_longer_than_the_first_answer(server: Server, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fetching, "ANSWER_SECONDS", 0.4)
-    server.answers = {"/words.txt": [sends_in_parts(0.2, parts=5)]}
+    monkeypatch.setattr(fetching, "ANSWER_SECONDS", 1.0)
+    server.answers = {"/words.txt": [sends_in_parts(0.3, parts=5)]}
     assert fetch(words(f"{server.address}/words.txt"), MANY) == (TEXT, "url")
 
 
 def test_when_nothing_answers_all_places_together_take_no_longer_than_agreed(
     silent: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(fetching, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(fetching, "STALL_SECONDS", 1.2)
+    monkeypatch.setattr(fetching, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(fetching, "STALL_SECONDS", 2.4)
     monkeypatch.setenv("FOLIO_MIRROR", silent)
     start = time.monotonic()
     with pytest.raises(DownloadError, match=r"words\.txt: no response.*own\.txt: no response"):
         fetch(words(f"{silent}/own.txt"), MANY)
-    assert 0.9 < time.monotonic() - start < 1.8
+    assert 1.9 < time.monotonic() - start < 3.9  # less than twice as long as one place
 
 
 def test_a_silent_mirror_leaves_time_for_the_texts_own_address(
@@ -277,7 +277,7 @@ def test_a_body_that_trickles_in_is_given_up(server: Server, monkeypatch: pytest
     start = time.monotonic()
     with pytest.raises(DownloadError, match=r"only \d+ bytes came in"):
         fetch(words(f"{server.address}/words.txt"), MANY)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 10
 
 
 def test_a_step_back_to_http_on_the_way_is_refused():

@@ -7,8 +7,9 @@ import torch
 
 from stages.core.errors import ParameterError
 from stages.core.records import TrainingRecord
-from stages.evaluate.command import convert_loss, model_metrics, window_sizes
+from stages.evaluate.command import convert_loss, measure_losses, model_metrics, window_sizes
 from stages.evaluate.params import EvaluateParams
+from stages.evaluate.predictions import PredictionCollector
 from stages.losses.losses import evaluate_loss
 from stages.losses.windows import blockwise_windows
 from stages.models.base import build_model
@@ -47,6 +48,20 @@ def test_every_metric_has_the_value_by_hand(trained):
         "parameters": 9,
         "tokens_seen": 7,
     }, abs=1e-6)  # fmt: skip
+
+
+def test_the_training_loss_is_measured_in_batches_of_windows_and_on_a_text_shorter_than_one(trained, monkeypatch):
+    sizes = []
+    predict = trained.model.forward
+    monkeypatch.setattr(trained.model, "forward", lambda ids, **_: sizes.append(ids.shape) or predict(ids))
+    monkeypatch.setattr("stages.evaluate.command.TRAIN_LOSS_TOKENS", 5 * 32)
+    val, collector = torch.tensor([0, 1, 0]), PredictionCollector(2)
+    for train, expected in ((torch.zeros(1000, dtype=torch.uint8), [(2, 32), (2, 32), (1, 32)]), (val, [(1, 2)])):
+        sizes.clear()
+        params = EvaluateParams(batch_size=2)
+        _, metrics = measure_losses(trained, train, val, params, collector, track=lambda windows: windows)
+        assert sizes[1 : 1 + len(expected)] == expected  # after the one window of the validation text
+    assert metrics["train_loss"] == pytest.approx(1.5 * math.log(2))
 
 
 def test_a_loss_per_token_is_converted_to_characters_and_bytes():

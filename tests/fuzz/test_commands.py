@@ -28,7 +28,7 @@ from tests.fuzz.damage import damaged_bytes, damaged_document
 from tests.report.conftest import make_project
 from tests.small_project import run
 
-EXAMPLES = int(os.environ.get("FOLIO_FUZZ", "5"))
+EXAMPLES = int(os.environ.get("FOLIO_FUZZ", "3"))
 SLOW = {"report"}  # draws for a second if it is not stopped by an error
 MAX_SECONDS = 60
 REPORT_FILES = [

@@ -35,26 +35,25 @@ def random_model(**changes: Any) -> LanguageModel:
 
 def naive_logits(model: LanguageModel, ids: Tensor, block_start: int) -> Tensor:
     """Return the logits of the next token without keeping anything of the past."""
-    if model.params.kind == "gpt":  # rotary positions continue: the cached forward pass is the reference
-        return model(ids, kv_cache=model.new_kv_cache())[:, -1] if ids.shape[1] <= BLOCK else _cached(model, ids)
     if model.supports_kv_cache:
         return model(ids[:, block_start:])[:, -1]
     return model(ids[:, -model.context_length :])[:, -1]
 
 
-def _cached(model: LanguageModel, ids: Tensor) -> Tensor:
-    kv_cache = model.new_kv_cache()
-    for token in ids.split(1, dim=1):
-        logits: Tensor = model(token, kv_cache=kv_cache)[:, -1]
-    return logits
-
-
 def generate_naively(model: LanguageModel, prompt: Tensor, count: int, seeds: list[int]) -> Tensor:
     ids, block_start = prompt, 0
+    # The positions of `gpt` continue beyond the block: there, its forward pass with a KV cache is the reference.
+    kv_cache, cached = model.new_kv_cache(), 0
     for uniforms in draw_uniforms(seeds, count).T:
-        if ids.shape[1] - block_start > BLOCK:
-            block_start = ids.shape[1] - BLOCK // 2
-        ids = torch.cat((ids, sample_token(naive_logits(model, ids, block_start), uniforms, SamplingParams())), dim=1)
+        if model.params.kind == "gpt" and ids.shape[1] > BLOCK:
+            for token in ids[:, cached:].split(1, dim=1):
+                logits = model(token, kv_cache=kv_cache)[:, -1]
+            cached = ids.shape[1]
+        else:
+            if ids.shape[1] - block_start > BLOCK:
+                block_start = ids.shape[1] - BLOCK // 2
+            logits = naive_logits(model, ids, block_start)
+        ids = torch.cat((ids, sample_token(logits, uniforms, SamplingParams())), dim=1)
     return ids[:, prompt.shape[1] :]
 
 

@@ -61,6 +61,12 @@ def test_the_numbers_are_those_that_the_text_explains(results):
     assert results["smooth"].notna().sum() == 901
 
 
+def test_the_table_of_the_long_run_has_the_figures_of_the_benchmark():
+    (table,) = json.loads((ROOT / "benchmarks/bigram.json").read_text())["tables"]
+    shown = re.findall(r"^# \| ([\d,]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", SOURCE.read_text(), re.MULTILINE)
+    assert [(f"{row.pop('steps'):,}", *(f"{value:.4f}" for value in row.values())) for row in table] == shown
+
+
 def test_the_three_ways_to_average_and_both_ways_to_attend_agree(results):
     assert results["xbow2"].allclose(results["xbow"], atol=1e-6)
     assert results["xbow3"].allclose(results["xbow"], atol=1e-6)

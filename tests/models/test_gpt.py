@@ -36,6 +36,15 @@ def test_later_tokens_do_not_change_earlier_predictions(window, prior, cache_lm)
     assert not torch.allclose(model(before)[:, 12:], model(after)[:, 12:])
 
 
+@pytest.mark.parametrize("first", [0, 5, 11, 19])
+@pytest.mark.parametrize("window", [0, 4])
+@pytest.mark.parametrize("prior", ["none", "kneser_ney"])
+def test_the_last_predictions_do_not_need_all_of_the_network(window, prior, first):
+    model = random_gpt(n_layer=2, sliding_window=window, prior=prior, cache_lm=prior != "none")
+    model.fit(random_ids(400)[0])
+    torch.testing.assert_close(model.predict_from(random_ids(), first), model(random_ids())[:, first:])
+
+
 @pytest.mark.parametrize("cache_lm", [False, True])
 def test_a_new_network_predicts_what_its_last_expert_predicts(cache_lm):
     model = build_model(model_params(prior="kneser_ney", cache_lm=cache_lm), VOCAB_SIZE)

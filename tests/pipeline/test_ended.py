@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.test_pipeline import Project, finished, project, wait_until
+from tests.pipeline.conftest import Project, wait_until
 
-__all__ = ["finished", "project"]  # fixtures
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(300)]
 
 

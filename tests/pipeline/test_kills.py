@@ -18,15 +18,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.conftest import Project, wait_until
 from tests.pipeline.test_ended import is_of_a_running_training, trainers_in
-from tests.pipeline.test_pipeline import Project, finished, wait_until
 
 KILLS = int(os.environ.get("FOLIO_KILLS", "6"))
 SEED = int(os.environ.get("FOLIO_SEED", "1"))
 WAYS = ("the trainer", "one of two workers", "DVC and all it started", "DVC alone", "after training", "two, DVC alone")
-STEPS = 300
+STEPS = 200
 
-__all__ = ["finished"]  # a fixture
 pytestmark = [
     pytest.mark.pipeline,
     pytest.mark.timeout(300 + 60 * KILLS),

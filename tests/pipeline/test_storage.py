@@ -13,9 +13,8 @@ from threading import Thread
 
 import pytest
 
-from tests.pipeline.test_pipeline import Project, contents, finished, project
+from tests.pipeline.conftest import Project, contents
 
-__all__ = ["finished", "project"]  # fixtures
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(300)]
 
 

@@ -58,9 +58,9 @@ def test_the_bytes_of_a_character_are_shown_as_the_character_with_the_sum_of_the
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("\r\n", ["␍", "↵\n"]),
-        ("\ra", ["␍\n", "a"]),
-        ("\r", ["␍\n"]),
+        ("\r\n", ["←", "↵\n"]),
+        ("\ra", ["←\n", "a"]),
+        ("\r", ["←\n"]),
         ("\t", ["\t"]),
         ("␣↵", ["␣", "↵"]),
         ("\x0c\x1b", ["\\x0c", "\\x1b"]),

@@ -102,6 +102,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.pipeline
 def test_every_other_model_opens_with_its_code_where_folio_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, changes in WITH_CODE.items():
