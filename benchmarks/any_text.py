@@ -111,8 +111,10 @@ def run_folio(folder: Path, path: Path, budget: float, sections: dict[str, dict[
             seconds, output = time.perf_counter() - start, done.stderr
     metrics = json.loads((folder / "reports/metrics.json").read_text())
     per_byte = metrics["val_loss_per_byte"] / metrics["val_loss"]
-    training = json.loads((folder / "models/config.json").read_text())["training"]
+    config = json.loads((folder / "models/config.json").read_text())
+    training = config["training"]
     return {
+        "contexts": "yes" if config["model"]["context_experts"] else "no",
         "folio": metrics["sliding_val_loss"] * per_byte,
         "blockwise": metrics["val_loss"] * per_byte,
         "kneser_ney": metrics["kneser_ney_val_loss"] * per_byte,

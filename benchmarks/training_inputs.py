@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from ruamel.yaml import YAML
 from torch import Tensor
 
@@ -30,6 +31,7 @@ class TrainingInputs:
         vocab_size: V.
         train: training tokens, (N,).
         val: validation tokens, (M,).
+        token_classes: see `Tokenizer.token_classes`, (3, V).
     """
 
     document: dict[str, Any]
@@ -37,6 +39,7 @@ class TrainingInputs:
     vocab_size: int
     train: Tensor
     val: Tensor
+    token_classes: Tensor
 
     def prepare_training(
         self, model: dict[str, Any] | None = None, train: dict[str, Any] | None = None
@@ -56,6 +59,7 @@ class TrainingInputs:
             self.vocab_size,
             self.train,
             self.val,
+            token_classes=self.token_classes,
         )
 
 
@@ -66,4 +70,5 @@ def read_inputs() -> TrainingInputs:
     tokenizer = load_tokenizer(Path("data/tokens/tokenizer.json"))
     device = prepare_device(compute)
     train, val = (tokens_to_device(ids, device) for ids in load_tokens(Path("data/tokens"), tokenizer))
-    return TrainingInputs(document, compute, len(tokenizer), train, val)
+    token_classes = torch.from_numpy(tokenizer.token_classes())
+    return TrainingInputs(document, compute, len(tokenizer), train, val, token_classes)

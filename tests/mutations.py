@@ -39,7 +39,18 @@ MUTATIONS = {
     "logits not capped": Mutation(
         "stages/models/gpt.py", "LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)", "linear(h, self.head).float()"
     ),
-    "prior features zeroed": Mutation("stages/models/gpt.py", "x = x + linear((log_probs", "x = x + 0 * linear((log_probs"),
+    "prior features zeroed": Mutation("stages/models/gpt.py", "x = x + linear((inputs", "x = x + 0 * linear((inputs"),
+    "the share of counting left out": Mutation("stages/models/gpt.py", "COUNTING_SHARE = 0.02", "COUNTING_SHARE = 0.0"),
+    "contexts see their own fold": Mutation(
+        "stages/models/ngram/context_index.py", "size - self.fold_counts[:, positions]", "size"
+    ),
+    "the training text comes before the window": Mutation(
+        "stages/models/ngram/context_index.py", "number < count_here[..., None], here, there", "number < 0, here, there"
+    ),
+    "the case of a word matters": Mutation("stages/tokenizers/base.py", "text.casefold()", "text"),
+    "the decoder forgets the words": Mutation(
+        "stages/models/ngram/contexts.py", "torch.where(is_complete, words.last, words.previous)", "words.previous"
+    ),
     "expert gate left out": Mutation("stages/models/gpt.py", "+ linear(h, self.expert_gate).float()", ""),
     "recent scores do not reach the expert weights": Mutation(
         "stages/models/gpt.py", " + linear(recent, self.recent_gate)\n", "\n"

@@ -22,6 +22,7 @@ SMALL_MODEL: dict[str, object] = {
     "ngram_order": 4,
     "cross_fit_folds": 3,
     "cache_lm": True,
+    "context_experts": True,
 }
 SMALL_TRAIN: dict[str, object] = {
     "lr": 0.02,

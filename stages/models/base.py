@@ -65,8 +65,13 @@ class LanguageModel(nn.Module):
         logits: Tensor = self(ids, text_positions=text_positions)[:, first:]
         return logits
 
-    def fit(self, tokens: Tensor) -> None:
-        """Learn from the training text, (N,), what is learned by counting, before training."""
+    def fit(self, tokens: Tensor, token_classes: Tensor | None = None) -> None:
+        """Learn from the training text what is learned by counting, before training.
+
+        Args:
+            tokens: token ids, (N,).
+            token_classes: see `Tokenizer.token_classes`, (3, V); without them, no token is a letter or ends a line.
+        """
 
     def new_kv_cache(self) -> KVCache:
         """Return an empty KV cache for `forward`."""

@@ -11,8 +11,12 @@ weight of each expert at each position (gated mixing, Mahoney 2005, "Adaptive We
 
     logits = network + sum over experts of (bias + gate · h + recent_gate · r) * log p
 
-where r says how well each expert has predicted the last tokens. The log-probabilities of the experts, and r, are also
-inputs of the network.
+where r says how well each expert has predicted the last tokens; it is also an input of the network, as are the
+log-probabilities of the experts. The context experts add to another one instead: log p - log p', where p' is the expert
+that they back off to, so that they have no effect where they know nothing. They are no inputs: nothing was gained.
+
+A sum of logarithms can be wrong by dozens of nats where all experts are surprised. Outside of training, the prediction
+is therefore mixed with COUNTING_SHARE of the last n-gram expert. In training, the network would learn to rely on it.
 """
 
 import torch
@@ -23,6 +27,8 @@ from stages.models.attention import attention
 from stages.models.base import Decoder, LanguageModel
 from stages.models.kneser_ney import KneserNey
 from stages.models.kv_cache import KVCache
+from stages.models.ngram.context_index import ContextIndex
+from stages.models.ngram.contexts import KINDS
 from stages.models.ngram.cross_fitting import CrossFittedPrior
 from stages.models.ngram.mixture import count_experts, expert_log_probs
 from stages.models.ngram.ram_check import check_memory
@@ -31,6 +37,7 @@ from stages.models.params import ModelParams
 
 ROTARY_BASE = 1000.0
 LOGIT_CAP = 15.0
+COUNTING_SHARE = 0.02
 PRIOR_SHIFT, PRIOR_SCALE = 4.0, 0.3  # bring log-probabilities into a range of about -1 … 1
 
 
@@ -54,16 +61,19 @@ class GPT(LanguageModel):
         self.cross_fitted: CrossFittedPrior | None = None
         if self.has_prior:
             self.prior = KneserNey(params, vocab_size)
-            experts = count_experts(params.cache_lm)
-            self.prior_features = zero_parameter(params.n_embd, experts * vocab_size)
+            self.ngram_experts = count_experts(params.cache_lm)
+            experts = self.ngram_experts + len(KINDS) * params.context_experts
+            if params.context_experts:
+                self.context_index = ContextIndex(vocab_size)
+            self.prior_features = zero_parameter(params.n_embd, self.ngram_experts * vocab_size)
             self.recent_features = zero_parameter(params.n_embd, count_features(experts))
-            # A new model predicts what the last expert predicts.
-            self.expert_bias = nn.Parameter(torch.eye(experts)[-1])
+            # A new model predicts what the last n-gram expert predicts.
+            self.expert_bias = nn.Parameter(torch.eye(experts)[self.ngram_experts - 1])
             self.expert_gate = zero_parameter(experts, params.n_embd)
             self.recent_gate = zero_parameter(experts, count_features(experts))
 
-    def fit(self, tokens: Tensor) -> None:
-        """Count the n-grams of the training text, and of the training text without each of its folds.
+    def fit(self, tokens: Tensor, token_classes: Tensor | None = None) -> None:
+        """Count the n-grams of the training text, with and without each of its folds; see `LanguageModel`.
 
         Raises:
             WorkError: if there is not enough free memory.
@@ -74,6 +84,8 @@ class GPT(LanguageModel):
         levels = self.prior.count(tokens)
         folds, cache_lm = self.params.cross_fit_folds, self.params.cache_lm
         self.cross_fitted = CrossFittedPrior(levels, self.vocab_size, folds, cache_lm).to(tokens.device)
+        if self.params.context_experts:
+            self.context_index.fit(tokens, token_classes, folds)
 
     def forward(self, ids: Tensor, *, text_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
         """See `LanguageModel`."""
@@ -93,7 +105,8 @@ class GPT(LanguageModel):
             predict = self._predict_uncompiled if ids.device.type == "cpu" else self._predict_by_experts
             log_probs, recent = predict(ids, text_positions, kv_cache)
             log_probs, recent = log_probs[:, begin:], recent[:, begin:]
-            x = x + linear((log_probs.flatten(2) + PRIOR_SHIFT) * PRIOR_SCALE, self.prior_features)
+            inputs = log_probs[:, :, : self.ngram_experts].flatten(2)
+            x = x + linear((inputs + PRIOR_SHIFT) * PRIOR_SCALE, self.prior_features)
             x = x + linear(recent, self.recent_features)
         h = self._apply_blocks(norm(x), start + begin, kv_cache)[:, first - begin :]
         logits = LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)
@@ -101,7 +114,24 @@ class GPT(LanguageModel):
             return logits
         log_probs, recent = log_probs[:, first - begin :], recent[:, first - begin :]
         weights = self.expert_bias + linear(h, self.expert_gate).float() + linear(recent, self.recent_gate)
-        return logits + (weights[:, :, None] @ log_probs).squeeze(2)
+        return self.mix_experts(logits, weights, log_probs)
+
+    def mix_experts(self, logits: Tensor, weights: Tensor, log_probs: Tensor) -> Tensor:
+        """Return the logits of the model, (…, V).
+
+        Args:
+            logits: of the network, (…, V).
+            weights: of the experts, (…, experts).
+            log_probs: of the experts, (…, experts, V).
+        """
+        last = self.ngram_experts - 1
+        if self.params.context_experts:  # log p - log p', as weights
+            own = weights[..., last] - weights[..., last + 1 :].sum(-1)
+            weights = torch.cat((weights[..., :last], own[..., None], weights[..., last + 1 :]), dim=-1)
+        logits = logits + (weights[..., None, :] @ log_probs).squeeze(-2)
+        if self.training:
+            return logits
+        return torch.lerp(logits.softmax(-1), log_probs[..., last, :].exp(), COUNTING_SHARE).log()
 
     def new_kv_cache(self) -> KVCache:
         """Return a cache of the positions that the next token attends to and of the ids of the last block."""
@@ -148,8 +178,7 @@ class GPT(LanguageModel):
         """
         if text_positions is not None:
             assert self.cross_fitted is not None, "fit the model before training it"
-            log_probs: Tensor = self.cross_fitted(ids, text_positions)
-            return log_probs
+            return self._add_context_experts(ids, self.cross_fitted(ids, text_positions), text_positions)
         if kv_cache is None or kv_cache.ids is None:
             return self._full_count_log_probs(ids)
         context, block_size = kv_cache.ids, self.params.block_size
@@ -161,7 +190,14 @@ class GPT(LanguageModel):
         return torch.cat([self._full_count_log_probs(block)[:, -1:] for block in blocks], dim=1)
 
     def _full_count_log_probs(self, ids: Tensor) -> Tensor:
-        return expert_log_probs(self.prior.table, self.prior.find_rows(ids), ids, self.params.cache_lm)
+        log_probs = expert_log_probs(self.prior.table, self.prior.find_rows(ids), ids, self.params.cache_lm)
+        return self._add_context_experts(ids, log_probs)
+
+    def _add_context_experts(self, ids: Tensor, log_probs: Tensor, text_positions: Tensor | None = None) -> Tensor:
+        if not self.params.context_experts:
+            return log_probs
+        of_contexts = self.context_index.log_probs(ids, log_probs[:, :, -1].exp(), text_positions)
+        return torch.cat((log_probs, of_contexts), dim=2)
 
 
 class Block(nn.Module):

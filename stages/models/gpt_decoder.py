@@ -47,7 +47,8 @@ class GptDecoder:
         logits: Tensor = model(ids, kv_cache=kv_cache)[:, -1]
         self.layers = [DecoderLayer(block, kv_cache.layer(block)) for block in model.blocks if isinstance(block, Block)]
         if model.has_prior:
-            self.experts = IncrementalExperts(model.prior, ids, self.block_size, model.params.cache_lm)
+            index = model.context_index if model.params.context_experts else None
+            self.experts = IncrementalExperts(model.prior, ids, self.block_size, model.params.cache_lm, index)
             self.scores = kv_cache.scores
         self.length = ids.shape[1]
         self._compute_rotations()
@@ -62,7 +63,7 @@ class GptDecoder:
         x = F.embedding(ids, model.embedding.weight)
         if self.experts:
             log_probs = self.experts.step(ids)
-            features = (log_probs.flatten(1) + PRIOR_SHIFT).mul_(PRIOR_SCALE)
+            features = (log_probs[:, : model.ngram_experts].flatten(1) + PRIOR_SHIFT).mul_(PRIOR_SCALE)
             x = torch.addmm(x, features, model.prior_features.t())
             recent = self.scores.step(ids, log_probs)
             x = torch.addmm(x, recent, model.recent_features.t())
@@ -76,7 +77,7 @@ class GptDecoder:
             return logits
         weights = torch.addmm(model.expert_bias, x, model.expert_gate.t(), alpha=self.root)  # B, experts
         weights = torch.addmm(weights, recent, model.recent_gate.t())
-        return torch.baddbmm(logits[:, None], weights[:, None], log_probs)[:, 0]
+        return model.mix_experts(logits, weights, log_probs)
 
     def _compute_rotations(self) -> None:
         """Compute the rotations of the next positions, for queries and (scaled) for keys: (TABLE_LENGTH, 2, 1, E)."""

@@ -28,7 +28,7 @@ class KneserNey(LanguageModel):
         """See `LanguageModel`."""
         return self.params.ngram_order - 1
 
-    def fit(self, tokens: Tensor) -> None:
+    def fit(self, tokens: Tensor, token_classes: Tensor | None = None) -> None:  # noqa: ARG002
         """Count the n-grams of the training text.
 
         Raises:

@@ -18,7 +18,7 @@ from stages.models.params import ModelParams
 from stages.tokenizers.base import Tokenizer
 from stages.tokenizers.registry import parse_tokenizer
 
-FORMAT = 4
+FORMAT = 5
 WEIGHTS, CONFIG, TOKENIZER, MANIFEST = "model.safetensors", "config.json", "tokenizer.json", "manifest.json"
 HOW_TO_RESTORE = "`dvc checkout` restores it, or train again"
 

@@ -13,7 +13,7 @@ class ModelParams(Section):
 
     auto_keys: ClassVar[frozenset[str]] = frozenset({
         "block_size", "n_layer", "n_head", "n_embd", "dropout", "sliding_window", "prior", "ngram_order",
-        "cross_fit_folds", "cache_lm",
+        "cross_fit_folds", "cache_lm", "context_experts",
     })  # fmt: skip
 
     kind: str = "gpt"
@@ -27,6 +27,7 @@ class ModelParams(Section):
     ngram_order: int = Field(default=7, ge=2, le=16)
     cross_fit_folds: int = Field(default=10, ge=2, le=1000)
     cache_lm: bool = True
+    context_experts: bool = True
 
     @field_validator("kind")
     @classmethod

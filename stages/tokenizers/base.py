@@ -85,6 +85,24 @@ class Tokenizer(ABC):
         """Return whether a token begins inside a character."""
         return False
 
+    def token_classes(self) -> NDArray[np.int64]:
+        """Return what n-gram contexts of words and lines have to know about each token, (3, V).
+
+        The rows are: a number of its letters and digits, regardless of their case, 0 if it has none; whether it begins
+        with another character, which ends the word before it; whether it ends a line.
+        """
+        numbers: dict[str, int] = {"": 0}
+        classes = np.zeros((3, len(self)), np.int64)
+        for token_id in range(len(self)):
+            text = self.decode([token_id])
+            if self.is_continuation(token_id) or "�" in text:  # part of a character
+                letters, starts_word = f"�{token_id}", False
+            else:
+                letters = "".join(filter(str.isalnum, text.casefold()))
+                starts_word = not text[:1].isalnum()
+            classes[:, token_id] = numbers.setdefault(letters, len(numbers)), starts_word, text.endswith("\n")
+        return classes
+
     def save(self, path: Path) -> None:
         """Write the tokenizer to a tokenizer.json."""
         write_json(path, self.as_document())

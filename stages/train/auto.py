@@ -128,6 +128,7 @@ def choose_counts(settings: Settings, text: TextSize) -> None:
         if kind_of(settings) == "gpt":
             choose("model.cross_fit_folds", CROSS_FIT_FOLDS, "more folds gained nothing")
             choose("model.cache_lm", True, "most texts repeat themselves")
+            choose("model.context_experts", True, "words and tables repeat themselves")
     choose("train.max_tokens", max_tokens, reason)
 
 

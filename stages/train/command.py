@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 from torch import Tensor
 
 from stages.core.compute_params import ComputeParams
@@ -89,6 +90,7 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
             len(job.tokenizer),
             train,
             val,
+            token_classes=torch.from_numpy(job.tokenizer.token_classes()),
             sources=job.sources,
             group=group,
             initial_model=job.initial_model,

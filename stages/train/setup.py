@@ -34,6 +34,7 @@ def prepare_training(
     train: Tensor,
     val: Tensor,
     *,
+    token_classes: Tensor | None = None,
     sources: Sequence[TokenSource] = (),
     group: ProcessGroup | None = None,
     initial_model: LanguageModel | None = None,
@@ -48,6 +49,7 @@ def prepare_training(
         vocab_size: V.
         train: training tokens, (N,), on the device to train on.
         val: validation tokens, (M,), on the same device.
+        token_classes: see `Tokenizer.token_classes`, (3, V).
         sources: sources of the training tokens.
         group: the processes that train the model together.
         initial_model: a model to copy the weights of, of an architecture that `check_same_architecture` accepts;
@@ -63,7 +65,7 @@ def prepare_training(
     if initial_model:
         copy_weights(initial_model, model)
     model.to(train.device)
-    model.fit(train)
+    model.fit(train, token_classes)
     if not count_parameters(model):
         return model, None
     block_size = model_params.block_size

@@ -65,7 +65,12 @@ ALL = ("tokenize", "train", "evaluate", "sample --output reports/samples.txt")
 
 @pytest.mark.parametrize(
     "model",
-    [*({"kind": kind} for kind in KINDS), {"prior": "none"}, {"cache_lm": False, "sliding_window": 0}],
+    [
+        *({"kind": kind} for kind in KINDS),
+        {"prior": "none"},
+        {"cache_lm": False, "sliding_window": 0},
+        {"context_experts": False},
+    ],
     ids=str,
 )
 def test_every_model_in_every_stage(model):

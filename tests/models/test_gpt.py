@@ -52,7 +52,7 @@ def test_a_new_network_predicts_what_its_last_expert_predicts(cache_lm):
     model.fit(random_ids(400)[0])
     ids = random_ids()
     experts = expert_log_probs(model.prior.table, model.prior.find_rows(ids), ids, cache_lm)
-    assert torch.equal(model(ids), experts[:, :, -1])
+    torch.testing.assert_close(model(ids), experts[:, :, -1])
 
 
 def test_a_new_network_without_prior_predicts_a_uniform_distribution():
@@ -110,7 +110,7 @@ def test_beyond_the_block_the_experts_use_the_last_block(chunk):
     model, ids = build_model(model_params(block_size=8, prior="kneser_ney", cache_lm=True), VOCAB_SIZE), random_ids()
     assert isinstance(model, GPT)
     model.fit(random_ids(400)[0])
-    model.expert_bias.data = torch.tensor([0.3, 0.5, 0.2])
+    model.expert_bias.data = torch.tensor([0.3, 0.5, 0.2, 0.4, 0.1])
     kv_cache = model.new_kv_cache()
     logits = torch.cat([model(part, kv_cache=kv_cache) for part in ids.split(chunk, dim=1)], dim=1)
     for end in range(8, 20):
@@ -125,6 +125,28 @@ def test_a_sliding_window_limits_a_layer_and_two_layers_reach_further():
         same = torch.isclose(model(random_ids()), model(changed)).all(-1).all(0)
         assert same[reach:].all()
         assert not same[:reach].any()
+
+
+def test_context_experts_have_no_effect_where_they_know_nothing():
+    model = random_gpt(prior="kneser_ney", cache_lm=True, context_experts=True)
+    model.fit(random_ids(400)[0])
+    log_probs = torch.rand(2, 5, 5, VOCAB_SIZE).log_softmax(-1)
+    log_probs[:, :, 3:] = log_probs[:, :, 2:3]
+    logits, weights = torch.rand(2, 5, VOCAB_SIZE), torch.rand(2, 5, 5)
+    mixed = model.train().mix_experts(logits, weights, log_probs)
+    torch.testing.assert_close(mixed, logits + (weights[..., None, :3] @ log_probs[:, :, :3]).squeeze(-2))
+
+
+def test_outside_of_training_a_fiftieth_of_the_prediction_is_counted():
+    model = random_gpt(prior="kneser_ney", cache_lm=True)
+    log_probs = torch.rand(5, VOCAB_SIZE).log_softmax(-1)
+    surprised = torch.zeros(VOCAB_SIZE)
+    surprised[3] = -60.0
+    probs = model.mix_experts(surprised, torch.zeros(5), log_probs).exp()
+    expected = 0.98 * surprised.softmax(-1) + 0.02 * log_probs[2].exp()
+    torch.testing.assert_close(probs, expected)
+    torch.testing.assert_close(probs.sum(), torch.tensor(1.0))
+    assert model.train().mix_experts(surprised, torch.zeros(5), log_probs).exp()[3] < 1e-20
 
 
 def test_logits_are_capped():

@@ -7,7 +7,9 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 from stages.core.device import constant
 from stages.models.kneser_ney import KneserNey
 from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, ngram_strengths
+from stages.models.ngram.context_index import ContextIndex
 from stages.models.ngram.context_matches import MIN_CONTEXT
+from stages.models.ngram.contexts import TrackedContexts
 from stages.models.ngram.mixture import num_lengths
 
 
@@ -19,29 +21,40 @@ class IncrementalExperts:
         ids: the texts so far, (B, T).
         block_size: tokens that the experts see.
         cache_lm: whether the cache language model is one of the experts.
+        context_index: of the context experts, if there are any.
     """
 
-    def __init__(self, prior: KneserNey, ids: Tensor, block_size: int, cache_lm: bool) -> None:
+    def __init__(
+        self,
+        prior: KneserNey,
+        ids: Tensor,
+        block_size: int,
+        cache_lm: bool,
+        context_index: ContextIndex | None = None,
+    ) -> None:
         self.table = prior.table
         self.contexts = ContextTracker(prior, ids, block_size)
         self.num_lengths = num_lengths(prior.params.ngram_order)
         self.bigram_strengths = constant(BIGRAM_STRENGTHS, ids.device)
         self.cache = IncrementalCache(ids, block_size, self.num_lengths) if cache_lm else None
+        self.context_index = context_index
+        self.tracked = TrackedContexts(ids, context_index.token_classes, block_size) if context_index else None
 
     def step(self, ids: Tensor) -> Tensor:
         """Append one token to each text, (B,), and return the log-probabilities of the next one, (B, experts, V)."""
         rows = self.contexts.step(ids)
         probs: Tensor = self.table(rows)
-        if not self.cache:
-            return probs[:, None].log()
-        self.cache.step(ids)
-        strengths = ngram_strengths(self.table.totals[rows], self.num_lengths)
-        experts = (
-            probs,
-            self.cache.apply(self.table(rows[:, :2]), self.bigram_strengths),
-            self.cache.apply(probs, strengths),
-        )
-        return torch.stack(experts, dim=1).log()
+        experts = [probs]
+        if self.cache:
+            self.cache.step(ids)
+            strengths = ngram_strengths(self.table.totals[rows], self.num_lengths)
+            experts.append(self.cache.apply(self.table(rows[:, :2]), self.bigram_strengths))
+            experts.append(self.cache.apply(probs, strengths))
+        log_probs = torch.stack(experts, dim=1).log()
+        if self.context_index is None or self.tracked is None:
+            return log_probs
+        self.tracked.step(ids)
+        return torch.cat((log_probs, self.context_index.last_log_probs(self.tracked, experts[-1])), dim=1)
 
 
 class ContextTracker:

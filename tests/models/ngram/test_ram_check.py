@@ -17,8 +17,17 @@ def test_counts_that_do_not_fit_are_refused_with_what_to_set():
         WorkError, match=r"200000000 tokens .* needs about 56.0 GB, but only 1.0 GB are free; set train.m"
     ):
         ram_check.check_memory(200_000_000, 7, 65, cross_fitting=True)
-    with pytest.raises(WorkError, match=r"set model.ngram_order: 2 or train.max_tokens: 3571428 or model.prior: none"):
+    with pytest.raises(WorkError, match=r"set train.max_tokens: 3571428 or model.prior: none"):
         ram_check.check_memory(10_000_000, 7, 65, cross_fitting=True)
+
+
+@pytest.mark.usefixtures("_one_gigabyte")
+def test_short_ngrams_are_recommended_if_they_fit():
+    with pytest.raises(WorkError, match=r"set model.ngram_order: 6 or train.max_tokens: 3571428 "):
+        ram_check.check_memory(4_000_000, 7, 65, cross_fitting=True)
+    ram_check.check_memory(4_500_000, 2, 65, cross_fitting=True)
+    with pytest.raises(WorkError, match=r"needs about 1.0 GB"):
+        ram_check.check_memory(4_600_000, 2, 65, cross_fitting=True)
 
 
 @pytest.mark.usefixtures("_one_gigabyte")
