@@ -14,7 +14,7 @@ from benchmarks.results import FOLDER, check_load
 
 NAMES = (
     "pipeline", "step", "busy", "generation", "race", "ladder", "any_text", "scaling", "checkpointing", "report",
-    "bigram", "container", "gpu",
+    "bigram", "container", "gpu", "compressors",
 )  # fmt: skip
 
 

@@ -12,29 +12,25 @@ table to benchmarks/any_text.md. Needs the extra `bench` and, for zpaq, Debian's
 
 import argparse
 import json
-import lzma
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from math import log
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyppmd
 from ruamel.yaml import YAML
 
+from benchmarks.compression import conditional_nats, ppmd_size, xz_size, zpaq_size
 from benchmarks.texts import FOLDER, BenchmarkText, fetch_text, read_table
 from stages.tokenizers.registry import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 ROWS = Path(__file__).with_suffix(".tsv")
-PPMD_ORDER, PPMD_MEMORY = 6, 256 << 20
 # Version 0.1.
 FIXED: dict[str, dict[str, Any]] = {
     "model": {
@@ -129,35 +125,6 @@ def decode_part(folder: Path, part: str) -> bytes:
     """Return the training or validation part of the tokenized text in UTF-8."""
     tokenizer = load_tokenizer(folder / "data/tokens/tokenizer.json")
     return tokenizer.decode(np.load(folder / f"data/tokens/{part}.npy")).encode()
-
-
-def conditional_nats(compress: Callable[[bytes], int], train: bytes, val: bytes) -> float:
-    """Return the nats per byte that a compressor needs for `val` after `train`."""
-    if (
-        compress is zpaq_size
-    ):  # it sizes its tables by the next power of two: spaces lift both inputs above the same one
-        train = b" " * (2 ** len(train).bit_length() - len(train)) + train
-    return (compress(train + val) - compress(train)) * 8 * log(2) / len(val)
-
-
-def xz_size(content: bytes) -> int:
-    """Return the size after xz."""
-    return len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
-
-
-def ppmd_size(content: bytes) -> int:
-    """Return the size after PPMd, variant H."""
-    encoder = pyppmd.Ppmd7Encoder(PPMD_ORDER, PPMD_MEMORY)
-    return len(encoder.encode(content) + encoder.flush())
-
-
-def zpaq_size(content: bytes) -> int:
-    """Return the size after zpaq."""
-    with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "text").write_bytes(content)
-        command = ["zpaq", "add", "archive.zpaq", "text", "-method", "5", "-threads", "1"]
-        subprocess.run(command, cwd=name, check=True, capture_output=True)
-        return (Path(name) / "archive.zpaq").stat().st_size
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The models have random weights, which do not affect the speed: 4 layers, 128 wide, blocks of 64, without and with a
 prior, and the default of params.yaml. The model without a prior also runs with the plain KV cache of `forward`, to
-show what the fast decoder is worth. One stream and 64, after a warm-up, medians of five runs of 512 characters, with
+show what the fast decoders are worth. One stream and 64, after a warm-up, medians of three runs of 512 characters, with
 one or two threads, whichever is faster. The peer keeps the whole text in its KV cache. Also prints the time to the
 first character of the trained model, once loaded and from the start of `folio sample` on a terminal. Writes
 benchmarks/generation.json and .md. Needs the results of the pipeline and the extra `bench`.
@@ -35,7 +35,7 @@ from stages.models.params import ModelParams
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import load_tokens
 
-LENGTH, RUNS = 512, 5
+LENGTH, RUNS = 512, 3
 SMALL = {
     "kind": "gpt",
     "block_size": 64,
@@ -105,7 +105,7 @@ def folio_generator(model: LanguageModel) -> Callable[[int], Any]:
 
 
 def plain_kv_cache(model: LanguageModel) -> Callable[[int], Any]:
-    """Return a function that generates with the KV cache of `forward`, without the fast decoder of `gpt`."""
+    """Return a function that generates with the KV cache of `forward`, without the fast decoders of `gpt`."""
 
     @torch.inference_mode()
     def generate(streams: int) -> None:
@@ -164,7 +164,7 @@ def main() -> None:
         model.fit(train)
         contenders[name] = folio_generator(model)
         if changes.get("prior") == "none":
-            contenders[f"{name}, without the fast decoder"] = plain_kv_cache(model)
+            contenders[f"{name}, without the fast decoders"] = plain_kv_cache(model)
     rows: list[dict[str, str]] = []
     peer: dict[int, float] = {}
     for name, generate in contenders.items():

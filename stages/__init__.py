@@ -5,6 +5,7 @@
 """
 
 import os
+import platform
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,11 @@ from typing import TYPE_CHECKING
 # the variable when PyTorch is imported. No result depends on it.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+# NumPy generates single texts, by small products that are faster in one thread than in several. Where PyTorch itself
+# uses OpenBLAS, which is the library that NumPy brings, its threads must not be limited.
+if platform.machine() in ("x86_64", "AMD64"):
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from stages.generation.text_model import TextModel

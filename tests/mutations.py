@@ -51,6 +51,15 @@ MUTATIONS = {
     "the decoder forgets the words": Mutation(
         "stages/models/ngram/contexts.py", "torch.where(is_complete, words.last, words.previous)", "words.previous"
     ),
+    "the decoder of one text forgets the words": Mutation(
+        "stages/models/ngram/text_experts.py", "self.words = [0, *self.words[:2]]", "self.words = [0, 0, 0]"
+    ),
+    "the decoder of one text forgets no token": Mutation(
+        "stages/models/ngram/text_experts.py", "recent[key].popleft()", "pass"
+    ),
+    "the decoder of one text attends to one token too few": Mutation(
+        "stages/models/gpt_text_decoder.py", "max(0, self.end - 1 - self.max_past)", "max(0, self.end - self.max_past)"
+    ),
     "expert gate left out": Mutation("stages/models/gpt.py", "+ linear(h, self.expert_gate).float()", ""),
     "recent scores do not reach the expert weights": Mutation(
         "stages/models/gpt.py", " + linear(recent, self.recent_gate)\n", "\n"

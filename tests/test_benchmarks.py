@@ -1,6 +1,8 @@
 """The command that lists and runs the benchmarks, and the files that they write."""
 
 import json
+from functools import partial
+from math import log
 
 import pandas as pd
 import pytest
@@ -8,9 +10,9 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import bigram, results
+from benchmarks import bigram, compression, results
 
-HELPERS = {"__init__", "__main__", "results", "peer", "texts", "training_inputs"}
+HELPERS = {"__init__", "__main__", "results", "compression", "peer", "texts", "training_inputs"}
 
 
 def test_every_benchmark_is_listed_with_what_it_measures():
@@ -25,6 +27,27 @@ def test_nothing_is_measured_while_other_programs_run(monkeypatch):
     result = CliRunner().invoke(command.main, ["report"])
     assert result.exit_code == 1
     assert "the load average of the last minute is 3.00" in result.output
+
+
+def test_a_program_that_does_not_compress_needs_eight_bits_per_byte():
+    train, val = b"one two three " * 20, b"three two one " * 5
+    nats = {
+        name: compression.conditional_nats(compress, train, val)
+        for name, compress in {
+            "none": partial(compression.command_size, "cp {input} {output}"),
+            "xz": compression.xz_size,
+            "bzip2": compression.bzip2_size,
+        }.items()
+    }
+    assert nats.pop("none") == pytest.approx(8 * log(2))
+    assert all(0 < loss < 4 for loss in nats.values()), nats
+
+
+def test_zpaq_gets_inputs_between_the_same_two_powers_of_two(monkeypatch):
+    sizes: list[int] = []
+    monkeypatch.setattr(compression, "zpaq_size", lambda content: sizes.append(len(content)) or 0)
+    compression.conditional_nats(compression.zpaq_size, b"a" * 1000, b"b" * 200)
+    assert sizes == [1224, 1024]
 
 
 def test_results_are_written_as_json_and_as_the_table_made_of_it(tmp_path, monkeypatch):

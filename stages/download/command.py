@@ -75,10 +75,10 @@ def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
 
 
 def refuse_zero_bytes(chunks: Iterable[DocumentChunk]) -> Iterator[DocumentChunk]:
-    """Yield documents in which no character is zero.
+    """Yield documents without NUL characters.
 
     Raises:
-        TextError: if one is.
+        TextError: if one has some.
     """
     line = 1
     for chunk in chunks:
@@ -86,8 +86,9 @@ def refuse_zero_bytes(chunks: Iterable[DocumentChunk]) -> Iterator[DocumentChunk
         if (position := chunk.text.find("\0")) >= 0:
             line += chunk.text.count("\n", 0, position)
             raise TextError(
-                f"{chunk.name} is not a text: line {line} of it has a character of 0; remove such characters (from a "
-                "text file: `tr -d '\\000'`), or set download.allow_zero_bytes to true if they belong there"
+                f"{chunk.name} is not a text: line {line} of it has a NUL character, a byte of zero; remove such "
+                "characters (from a text file: `tr -d '\\000' < FILE > NEW`), or set download.allow_zero_bytes "
+                "to true if they belong there"
             )
         line += chunk.text.count("\n")
         yield chunk

@@ -6,9 +6,9 @@ from torch import Tensor
 from stages.models.base import Decoder, LanguageModel
 
 
-def make_decoder(model: LanguageModel) -> Decoder:
-    """Return the fastest decoder for a model in evaluation mode."""
-    decoder = model.make_decoder()
+def make_decoder(model: LanguageModel, batch_size: int) -> Decoder:
+    """Return the fastest decoder of `batch_size` texts; the model must be in evaluation mode."""
+    decoder = model.make_decoder(batch_size)
     if decoder is not None:
         return decoder
     return BlockDecoder(model) if model.supports_kv_cache else WindowDecoder(model)

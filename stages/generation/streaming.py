@@ -31,7 +31,7 @@ def stream_tokens(
         on the CPU.
     """
     uniforms = draw_uniforms(seeds, max_new_tokens)
-    decoder, ids = make_decoder(model), prompt
+    decoder, ids = make_decoder(model, len(prompt)), prompt
     for index in range(max_new_tokens):
         # Sampled on the CPU: it is faster for so little work, the device is waited for only once a token, and CUDA's
         # cumulative sums are not deterministic.

@@ -90,7 +90,7 @@ class TextModel:
     def generate_samples(
         self, prompt: str, max_new_tokens: int, sampling: SamplingParams, seeds: Sequence[int], stop: Sequence[str] = ()
     ) -> list[Sample]:
-        """Return one sample per seed, generated together; each depends on its seed only."""
+        """Return one sample per seed, generated together; each depends on its seed only, except for rounding."""
         count = len(seeds)
         texts, finished = [""] * count, [False] * count
         starts_and_log_probs: list[list[tuple[int, float]]] = [[] for _ in seeds]  # where each token begins in its text
@@ -119,7 +119,11 @@ class TextModel:
     def stream(
         self, prompt: str, max_new_tokens: int, sampling: SamplingParams, seed: int, stop: Sequence[str] = ()
     ) -> Iterator[str]:
-        """Yield the continuation of the prompt as it is generated; the same text as `generate_samples` returns."""
+        """Yield the continuation of the prompt as it is generated.
+
+        It is the text that `generate_samples` returns for one seed. For several, other operations compute the same
+        probabilities, whose rounding can decide a draw.
+        """
         return stream_until_stop(self._stream_text(prompt, max_new_tokens, sampling, seed), stop)
 
     def score(self, text: str, unknown: UnknownPolicy = "error") -> float:

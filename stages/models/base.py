@@ -77,8 +77,8 @@ class LanguageModel(nn.Module):
         """Return an empty KV cache for `forward`."""
         return KVCache(self.params.block_size, self.params.block_size)
 
-    def make_decoder(self) -> Decoder | None:
-        """Return a decoder that is faster than `forward` with a KV cache, or None if the model has none."""
+    def make_decoder(self, batch_size: int) -> Decoder | None:  # noqa: ARG002
+        """Return a decoder of `batch_size` texts that is faster than `forward` with a KV cache, or None."""
         return None
 
 

@@ -138,11 +138,12 @@ class GPT(LanguageModel):
         block_size = self.params.block_size
         return KVCache(attention_window(self.params) - 1, block_size - 1)
 
-    def make_decoder(self) -> Decoder:
-        """Return a decoder that processes one token with few operations."""
+    def make_decoder(self, batch_size: int) -> Decoder:
+        """Return the NumPy decoder for one text on the CPU, otherwise the PyTorch decoder."""
         from stages.models.gpt_decoder import GptDecoder
+        from stages.models.gpt_text_decoder import GptTextDecoder
 
-        return GptDecoder(self)
+        return GptTextDecoder(self) if batch_size == 1 and self.head.device.type == "cpu" else GptDecoder(self)
 
     def _apply_blocks(self, x: Tensor, start: int, kv_cache: KVCache | None) -> Tensor:
         """Apply the blocks to positions `start` …: (B, T, C) -> (B, T, C)."""
@@ -249,9 +250,13 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 def rotary_table(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Return cosines and sines of the angles position * base^(-2i / size), (positions, size / 2) each."""
-    frequencies = ROTARY_BASE ** (-torch.arange(0, size, 2, device=positions.device) / size)
-    angles = torch.outer(positions, frequencies)
+    angles = torch.outer(positions, rotary_frequencies(size).to(positions.device))
     return angles.cos(), angles.sin()
+
+
+def rotary_frequencies(size: int) -> Tensor:
+    """Return base^(-2i / size), (size / 2,)."""
+    return ROTARY_BASE ** (-torch.arange(0, size, 2) / size)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

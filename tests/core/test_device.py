@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 
@@ -84,6 +85,16 @@ def test_the_quota_of_a_container_limits_the_threads(own, files, cores, tmp_path
 def test_waiting_threads_soon_give_up_their_core(environment, expected):
     code = "import stages, os; print(os.environ.get('GOMP_SPINCOUNT'))"
     others = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=others | environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="elsewhere it would limit PyTorch as well")
+@pytest.mark.parametrize(("environment", "expected"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_numpy_multiplies_in_one_thread(environment, expected):
+    code = "import stages, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    others = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=others | environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected

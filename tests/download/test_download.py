@@ -294,11 +294,11 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_half_text(
 @pytest.mark.parametrize(
     ("name", "content", "place"),
     [
-        ("a.txt", "one\ntw\0o\n", "a.txt is not a text: line 2 of it has a character of 0"),
+        ("a.txt", "one\ntw\0o\n", "a.txt is not a text: line 2 of it has a NUL character, a byte of zero"),
         (
             "a.jsonl",
             '{"text": "1\\n2"}\n{"text": "tw\\u0000o"}\n',
-            "a.jsonl, row 2 is not a text: line 1 of it has a character of 0",
+            "a.jsonl, row 2 is not a text: line 1 of it has a NUL character, a byte of zero",
         ),
     ],
 )

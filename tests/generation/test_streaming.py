@@ -10,6 +10,7 @@ from stages.generation.sampling import sample_token
 from stages.generation.streaming import draw_uniforms, generate_tokens, stream_tokens
 from stages.models.base import LanguageModel, build_model
 from stages.models.gpt_decoder import GptDecoder
+from stages.models.gpt_text_decoder import GptTextDecoder
 from stages.models.plain_generator import generate_plainly
 from stages.tokenizers.char import CharTokenizer
 from tests.conftest import model_params, randomize
@@ -59,11 +60,12 @@ def generate_naively(model: LanguageModel, prompt: Tensor, count: int, seeds: li
     return ids[:, prompt.shape[1] :]
 
 
+@pytest.mark.parametrize("texts", [1, 2])
 @pytest.mark.parametrize("changes", MODELS, ids=str)
-def test_processing_each_token_once_generates_the_same_text(changes):
-    model, prompt = random_model(**changes), torch.tensor([[1, 2, 3], [3, 3, 0]])
-    ids = generate_tokens(model, prompt, 28, SamplingParams(), [5, 6])  # more than twice the block of 12
-    assert torch.equal(ids, generate_naively(model, prompt, 28, [5, 6]))
+def test_processing_each_token_once_generates_the_same_text(changes, texts):
+    model, prompt = random_model(**changes), torch.tensor([[1, 2, 3], [3, 3, 0]])[:texts]
+    ids = generate_tokens(model, prompt, 28, SamplingParams(), [5, 6][:texts])  # more than twice the block of 12
+    assert torch.equal(ids, generate_naively(model, prompt, 28, [5, 6][:texts]))
 
 
 @pytest.mark.parametrize("changes", MODELS, ids=str)
@@ -73,9 +75,12 @@ def test_within_a_block_the_most_likely_text_is_that_of_the_plain_generator(chan
     assert torch.equal(ids, generate_plainly(model, prompt, BLOCK - 3, temperature=1e-5, seed=1))
 
 
-@pytest.mark.parametrize(("kind", "decoder"), [("gpt", GptDecoder), ("head", BlockDecoder), ("average", WindowDecoder)])
-def test_each_kind_of_model_has_its_decoder(kind, decoder):
-    assert isinstance(make_decoder(random_model(kind=kind)), decoder)
+@pytest.mark.parametrize(
+    ("kind", "texts", "decoder"),
+    [("gpt", 1, GptTextDecoder), ("gpt", 2, GptDecoder), ("head", 1, BlockDecoder), ("average", 2, WindowDecoder)],
+)
+def test_each_kind_of_model_has_its_decoder(kind, texts, decoder):
+    assert isinstance(make_decoder(random_model(kind=kind), texts), decoder)
 
 
 def test_a_sample_does_not_depend_on_the_others():
@@ -130,18 +135,65 @@ def test_the_fast_decoder_finds_long_repetitions_within_the_block(order, block_s
     compare_decoder_with_model(randomize(model, std=0.5).eval(), text)
 
 
+@pytest.mark.parametrize("order", [2, 3, 5])
+@pytest.mark.parametrize("known", [1, 2, 4])
 @torch.inference_mode()
-def test_the_fast_decoder_knows_words_and_lines():
+def test_the_fast_decoders_find_no_context_that_the_training_text_lacks(known, order):
+    generator = torch.Generator().manual_seed(5)
+    model = build_model(
+        model_params(prior="kneser_ney", cache_lm=True, ngram_order=order, block_size=BLOCK), VOCAB_SIZE
+    )
+    model.fit(torch.randint(known, (300,), generator=generator))
+    texts = torch.randint(VOCAB_SIZE, (2, 60), generator=generator)
+    compare_decoder_with_model(randomize(model, std=0.5).eval(), texts)
+
+
+def model_of_words(block_size: int) -> tuple[LanguageModel, Tensor]:
+    """Return a model that knows words and lines, and two texts."""
     text = "The cat,\nthe hat\nA cat, a hat\n1,2\n1,3\nthe CAT\n" * 2
     tokenizer = CharTokenizer(sorted(set(text)))
     ids = torch.from_numpy(tokenizer.encode(text)).long()
-    model = build_model(model_params(prior="kneser_ney", cache_lm=True, block_size=len(ids)), len(tokenizer))
+    model = build_model(model_params(prior="kneser_ney", cache_lm=True, block_size=block_size), len(tokenizer))
     model.fit(ids.roll(20), torch.from_numpy(tokenizer.token_classes()))
-    compare_decoder_with_model(randomize(model, std=0.5).eval(), torch.stack((ids, ids.flip(0))))
+    return randomize(model, std=0.5).eval(), torch.stack((ids, ids.flip(0)))
 
 
-def compare_decoder_with_model(model: LanguageModel, text: Tensor) -> None:
-    decoder, kv_cache = make_decoder(model), model.new_kv_cache()
-    for index, token in enumerate(text.split(1, dim=1)):
-        logits = decoder.step(token)
-        torch.testing.assert_close(logits, model(token, kv_cache=kv_cache)[:, -1], atol=1e-4, rtol=1e-4, msg=str(index))
+@torch.inference_mode()
+def test_the_fast_decoders_know_words_and_lines():
+    compare_decoder_with_model(*model_of_words(block_size=96))
+
+
+@pytest.mark.parametrize("prompt_length", [1, 7, 30, 60])
+@pytest.mark.parametrize("block_size", [1, 2, 20, 45])
+@torch.inference_mode()
+def test_the_fast_decoders_forget_the_same_words_and_lines(block_size, prompt_length):
+    model, texts = model_of_words(block_size)
+    decoder, decoder_of_one = make_decoder(model, 2), make_decoder(model, 1)
+    for ids in (texts[:, :prompt_length], *texts[:, prompt_length:].split(1, dim=1)):
+        torch.testing.assert_close(decoder.step(ids)[:1], decoder_of_one.step(ids[:1]), atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_the_decoder_of_one_text_refuses_two():
+    with pytest.raises(ValueError, match="made for one text, not for 2"):
+        make_decoder(random_model(), 1).step(torch.tensor([[1], [2]]))
+
+
+@pytest.mark.parametrize("vocab_size", [300, 40_000])
+@torch.inference_mode()
+def test_the_fast_decoders_know_large_vocabularies(vocab_size):
+    generator = torch.Generator().manual_seed(6)
+    params = model_params(prior="kneser_ney", cache_lm=True, ngram_order=3, block_size=BLOCK)
+    model = build_model(params, vocab_size)
+    text = torch.randint(vocab_size - 20, vocab_size, (2, 40), generator=generator)
+    model.fit(text.flatten())
+    compare_decoder_with_model(randomize(model, std=0.5).eval(), text)
+
+
+def compare_decoder_with_model(model: LanguageModel, texts: Tensor) -> None:
+    """Compare the logits of decoders of all texts, and of the first one, with those of the model."""
+    decoder, decoder_of_one, kv_cache = make_decoder(model, len(texts)), make_decoder(model, 1), model.new_kv_cache()
+    for index, token in enumerate(texts.split(1, dim=1)):
+        expected = model(token, kv_cache=kv_cache)[:, -1]
+        for logits in (decoder.step(token), decoder_of_one.step(token[:1])):
+            torch.testing.assert_close(logits, expected[: len(logits)], atol=1e-4, rtol=1e-4, msg=str(index))

@@ -42,7 +42,10 @@ def test_when_dvc_alone_is_ended_training_stops_and_continues_with_the_next_comm
     wait_until(lambda: any(is_of_a_running_training(path) for path in project.folder.glob(".scratch/*/checkpoint")))
     dvc.send_signal(number)
     dvc.wait(60)
-    wait_until(lambda: not trainers_in(project.folder))
+    try:  # torchrun gives its processes 30 s to end, and as long again after it has killed them
+        wait_until(lambda: not trainers_in(project.folder), seconds=120)
+    except AssertionError:
+        pytest.fail(f"still running: {trainers_in(project.folder)}")
     assert re.search(r"resumed at step [1-9]", project.run("dvc", "repro", "train"))
 
 
@@ -52,14 +55,15 @@ def is_of_a_running_training(checkpoint: Path) -> bool:
 
 
 def trainers_in(folder: Path) -> dict[int, str]:
-    """Return the processes that train in a folder, with their commands."""
+    """Return the processes that train in a folder, with their commands and states."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
             place = (process / "cwd").readlink()
+            state = (process / "status").read_text().splitlines()[2]
         except OSError:
             continue
         if "stages.train" in command and place == folder:
-            found[int(process.name)] = command
+            found[int(process.name)] = f"{command}({state})"
     return found

@@ -69,12 +69,14 @@ class ContextTracker:
         order, vocab_size = prior.params.ngram_order, prior.vocab_size
         self.vocab_size, self.first_rows = vocab_size, prior.table.first_rows
         keys, starts, offsets = [], [0], [vocab_size]
+        shorter = vocab_size  # number of contexts that are shorter by one token
         for length in range(2, order):
-            level_keys = prior.get_buffer(f"keys_{length}") + offsets[-1]
-            keys.append(level_keys)
+            level_keys = prior.get_buffer(f"keys_{length}")
+            keys.append(level_keys + offsets[-1])
             starts.append(starts[-1] + len(level_keys))
-            # A gap of V before the keys of each length: the key of a missing context (-1) falls there and is not found.
-            offsets.append((int(level_keys[-1]) + 1 if len(level_keys) else offsets[-1]) + vocab_size)
+            # Room for the keys of all shorter contexts and, before it, for that of a missing one (-1).
+            offsets.append(offsets[-1] + (shorter + 1) * vocab_size)
+            shorter = len(level_keys)
         self.keys = torch.cat(keys) if keys else ids.new_empty(0)
         self.starts, self.offsets = (ids.new_tensor(values[: order - 2]) for values in (starts, offsets))
         rows = prior.find_rows(ids[:, 1 - order :])[:, -1, 1:]

@@ -13,6 +13,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import cached_file
 
 from stages.generation.decoding import make_decoder
+from stages.models.base import Decoder
 from stages.models.gpt import GPT as Network  # `folio export` names the class of the exported model here
 from stages.models.params import ModelParams
 
@@ -42,8 +43,16 @@ class FolioCache(Cache):
 
     def __init__(self, network: Network) -> None:
         super().__init__(layers=[])
-        self.decoder = make_decoder(network)
+        self.network = network
+        self.decoder: Decoder | None = None
         self.length = 0  # tokens so far
+
+    def step(self, ids: Tensor) -> Tensor:
+        """Append ids, (B, T), to the texts and return the logits of the next token, (B, V)."""
+        if self.decoder is None:
+            self.decoder = make_decoder(self.network, len(ids))
+        self.length += ids.shape[1]
+        return self.decoder.step(ids)
 
     def get_seq_length(self, *_: Any) -> int:
         """Return the number of tokens that were processed."""
@@ -133,8 +142,7 @@ class FolioForCausalLM(PreTrainedModel, GenerationMixin):
             raise ValueError("this model takes texts of one length: it knows no padding")
         block_size = self.network.params.block_size
         if cache is not None:
-            logits = cache.decoder.step(input_ids)[:, None]
-            cache.length += input_ids.shape[1]
+            logits = cache.step(input_ids)[:, None]
         elif input_ids.shape[1] > block_size:
             raise ValueError(f"{input_ids.shape[1]} tokens are more than the block size of {block_size}")
         else:
