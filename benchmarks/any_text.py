@@ -3,7 +3,8 @@
 Every text is tokenized, trained on and evaluated in a folder of its own by the commands of the pipeline, with
 params.yaml and, for the column `fixed`, with the fixed settings of version 0.1. The compressors see the training part,
 then the validation part: their figure is the size of both less the size of the first. They learn from all text before a
-byte, so Folio's fair figure beside them is `sliding_val_loss`. Everything is in nats per byte of the validation part.
+byte, so Folio's fair figure beside them is `adaptive_val_loss` (column `adaptive`); `folio` is `sliding_val_loss`, and
+`blockwise` is `val_loss`. Everything is in nats per byte of the validation part.
 
 Options: --use tuning|final (default: both), --budget MINUTES, --fixed (also train with the fixed settings),
 --max-bytes N (skip longer texts). Writes a row per text to benchmarks/any_text.tsv as soon as it is finished, and the
@@ -65,9 +66,10 @@ def main() -> None:
             rows.append(measure(text, path, options.budget, with_fixed=options.fixed))
             print(rows[-1], flush=True)
             pd.DataFrame(rows).to_csv(ROWS, sep="\t", index=False, float_format="%.6g")
-    table = pd.DataFrame(rows).round({"seconds": 0, "megabytes": 0})
+    table = pd.DataFrame(rows).sort_values(["budget", "bytes"]).round({"seconds": 0, "megabytes": 0})
     formats = ["g" if column in ("budget", "seconds", "megabytes") else ".3f" for column in table.columns]
-    ROWS.with_suffix(".md").write_text(table.to_markdown(index=False, floatfmt=formats) + "\n")
+    table = table.astype(object).where(table.notna(), None)
+    ROWS.with_suffix(".md").write_text(table.to_markdown(index=False, floatfmt=formats, missingval="") + "\n")
 
 
 def measure(text: BenchmarkText, path: Path, budget: float, with_fixed: bool) -> dict[str, Any]:
@@ -110,8 +112,9 @@ def run_folio(folder: Path, path: Path, budget: float, sections: dict[str, dict[
     config = json.loads((folder / "models/config.json").read_text())
     training = config["training"]
     return {
-        "contexts": "yes" if config["model"]["context_experts"] else "no",
+        "device": training["environment"]["device"],
         "folio": metrics["sliding_val_loss"] * per_byte,
+        "adaptive": metrics["adaptive_val_loss"] * per_byte,
         "blockwise": metrics["val_loss"] * per_byte,
         "kneser_ney": metrics["kneser_ney_val_loss"] * per_byte,
         "steps": training["steps"],

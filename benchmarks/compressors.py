@@ -1,7 +1,7 @@
 """Folio beside general compressors on any text: `python -m benchmarks.compressors FILE …`, minutes per text.
 
 The compressors see the training part, then the validation part: their figure is the size of both less the size of the
-first. They learn from all text before a byte, so Folio's fair figure beside them is `sliding_val_loss`. Writes
+first. They learn from all text before a byte, so Folio's fair figure beside them is `adaptive_val_loss`. Writes
 benchmarks/compressors.json and .md. Needs the extra `bench` and, for zpaq, Debian's `zpaq`.
 
 --command adds a program, such as paq8px or cmix: --command "paq8px -8 {input} {output}".
@@ -55,7 +55,7 @@ def measure(file: Path, folder: Path, programs: tuple[str, ...]) -> list[dict[st
     if "folio" not in result:
         raise click.ClickException(f"{file}: {result['note']}")
     measured = {
-        "Folio": {"nats per byte": result["folio"], "seconds": result["seconds"], "peak MB": result["megabytes"]}
+        "Folio": {"nats per byte": result["adaptive"], "seconds": result["seconds"], "peak MB": result["megabytes"]}
     }
     parts = {part: decode_part(folder, part) for part in ("train", "val")}
     for part, content in parts.items():

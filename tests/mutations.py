@@ -116,6 +116,10 @@ MUTATIONS = {
         "stages/models/gpt.py", "first - self.params.n_layer * (", "first - (self.params.n_layer - 1) * ("
     ),
     "sliding evaluation counts too much": Mutation("stages/losses/windows.py", "first_counted=block_size - stride)", "first_counted=block_size - stride - 1)"),
+    "the text is counted before it is predicted": Mutation(
+        "stages/losses/adaptive.py", "            model.recount(torch.cat((train, tokens[:seen])))", "            model.recount(torch.cat((train, tokens[: seen + 9])))"
+    ),
+    "contexts are not counted again": Mutation("stages/models/gpt.py", "                self.context_index.fit(tokens)\n", "                pass\n"),
     "floating-point cumulative sum on a GPU": Mutation(
         "stages/models/ngram/incremental.py", "match_weights = (longer / totals) @ up_to", "match_weights = (longer / totals).cumsum(1)", GPU_TESTS
     ),

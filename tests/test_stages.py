@@ -16,6 +16,8 @@ from stages.metrics.prediction_file import read_predictions
 from stages.models.model_folder import load_model, save_model
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import load_sources, load_tokens
+from stages.train.command import flat_params, read_job
+from stages.train.distributed import ProcessGroup
 from tests.conftest import make_text
 from tests.import_graph import KINDS
 from tests.report.conftest import write_provenance
@@ -92,15 +94,19 @@ def test_every_model_trains_evaluates_and_samples(project, model):
     for stage in ("train", "evaluate"):
         run(stage)
     metrics = json.loads(Path("reports/metrics.json").read_text())
-    assert [*metrics][:4] == ["val_loss", "sliding_val_loss", "val_bits_per_byte", "kneser_ney_val_loss"]
+    assert [*metrics][:4] == ["val_loss", "sliding_val_loss", "adaptive_val_loss", "val_bits_per_byte"]
     assert metrics["val_loss"] < metrics["uniform_val_loss"]
     assert metrics["sliding_val_loss"] < metrics["val_loss"] + 0.05
+    has_counts = model.get("kind") == "kneser_ney" or model.get("prior") == "kneser_ney"
+    assert (metrics["adaptive_val_loss"] != metrics["sliding_val_loss"]) == has_counts
+    assert metrics["adaptive_val_loss"] < metrics["sliding_val_loss"] + 0.05
     assert metrics["short_block_val_loss"] >= metrics["val_loss"] - 0.01
     assert metrics["unigram_val_loss"] > metrics["bigram_val_loss"] > metrics["kneser_ney_val_loss"]
     assert set(metrics) == {
         "val_loss", "val_loss_per_character", "val_loss_per_byte", "val_bits_per_byte",
         "train_loss", "val_bits_per_character", "val_perplexity", "val_accuracy", "parameters",
-        "tokens_seen", "sliding_val_loss", "uniform_val_loss", "unigram_val_loss", "bigram_val_loss",
+        "tokens_seen", "sliding_val_loss", "adaptive_val_loss",
+        "uniform_val_loss", "unigram_val_loss", "bigram_val_loss",
         "kneser_ney_val_loss", "short_block_val_loss", "generalization_gap",
             "calibration_error", "copied_share", "longest_copy", "val_copied_share",
     }  # fmt: skip
@@ -287,6 +293,12 @@ def test_a_model_that_is_worse_than_counting_is_reported_everywhere(project):
     run("report")
     for name in ("report.html", "model_card.md"):
         assert "Worse than counting." in Path("reports", name).read_text()
+
+
+def test_trackers_are_told_the_budget_and_every_setting(project):
+    params = flat_params(read_job(Path("params.yaml"), Path("data/tokens"), ProcessGroup()))
+    assert params["budget"] == 1
+    assert (params["model.n_embd"], params["train.max_steps"]) == (16, 30)
 
 
 def test_a_text_that_is_used_in_part_is_trained_on_and_evaluated(project):

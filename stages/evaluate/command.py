@@ -23,6 +23,7 @@ from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predictions import PredictionCollector, assemble_predictions
 from stages.generation.params import SamplingParams
 from stages.generation.streaming import generate_tokens
+from stages.losses.adaptive import recounting_windows
 from stages.losses.losses import Calibration, LossReport, evaluate_loss
 from stages.losses.windows import Windows, blockwise_windows, evenly_spaced_windows, sliding_windows, subsample
 from stages.metrics.memorization import LARGELY_COPIED, TrainingText, verbatim_overlap
@@ -37,12 +38,14 @@ from stages.tokenizers.token_files import load_tokens
 # Training tokens that the baselines count, with a small and a large vocabulary: about 2 GB at order 7.
 MAX_BASELINE_TOKENS, MAX_BASELINE_TOKENS_LARGE_VOCAB = 20_000_000, 8_000_000
 TRAIN_LOSS_TOKENS = 1 << 16  # training tokens that train_loss is measured on
-PROGRESS_PASSES = 5  # over the validation text: four evaluations, of which the sliding one counts twice
 SUBSAMPLE_PARTS, SUBSAMPLE_PIECES = 16, 64  # of the validation text, of the training text
+MIN_PIECES, MAX_PIECES = 8, 64  # of the validation text, before each of which adaptive_val_loss counts again
+PIECE_TOKENS, RECOUNTED_TOKENS = 32, 1 << 23  # at least in a piece; at most by all counts, if MIN_PIECES allows
 OVERLAP_SAMPLES, OVERLAP_LENGTH = 32, 256
 MAX_ATTENTION_TOKENS = 32
 
-FIRST_METRICS = ("val_loss", "sliding_val_loss", "val_bits_per_byte", "kneser_ney_val_loss")  # in metrics.json
+# The first ones in metrics.json, which `dvc metrics` shows in this order.
+FIRST_METRICS = ("val_loss", "sliding_val_loss", "adaptive_val_loss", "val_bits_per_byte", "kneser_ney_val_loss")
 
 Progress = Callable[[Iterable[Windows]], Iterable[Windows]]
 MAX_LOSS = 700.0  # nats; no model that has learned anything is near, and the perplexity of more is no number
@@ -98,21 +101,26 @@ def command(
     beginning, val = val[: params.prediction_tokens + 1], subsample(val, params.max_tokens, SUBSAMPLE_PARTS)
     log.debug("evaluating on %d tokens", len(val))
     with progress_bar() as progress:
-        task = progress.add_task("evaluate", total=PROGRESS_PASSES * len(val), note="tokens")
-        track = partial(track_progress, callback=lambda batch: progress.advance(task, batch.targets.numel()))
+        passes = 4 if trained.model.ngram_model is None else 5  # over the validation text
+        task = progress.add_task("evaluate", total=passes * len(val), note="tokens")
+        track = partial(track_progress, callback=lambda batch: progress.advance(task, batch.count))
         if len(val) < len(val_ids):  # the evaluated pieces are not the beginning, which the report shows
             windows = blockwise_windows(beginning, trained.model.params.block_size, params.batch_size)
             evaluate_loss(trained.model, windows, collector)
         report, metrics = measure_losses(trained, train, val, params, collector, track)
-    if not metrics["val_loss"] < MAX_LOSS:
-        raise ModelError(f"the loss of the model in {model_folder} is {metrics['val_loss']:g}; train it again")
-    metrics |= measure_overlap(trained, train, val)
+        if not metrics["val_loss"] < MAX_LOSS:
+            raise ModelError(f"the loss of the model in {model_folder} is {metrics['val_loss']:g}; train it again")
+        metrics |= measure_overlap(trained, train, val)
+        short_block_size, stride = window_sizes(params, trained.model.params.block_size)
+        attention_ids = attention_ids.to(device)
+        predictions = assemble_predictions(collector, trained.model, attention_ids, short_block_size, stride)
+        metrics["adaptive_val_loss"] = metrics["sliding_val_loss"]
+        if trained.model.ngram_model is not None:  # last, because it changes the counts of the model
+            metrics["adaptive_val_loss"] = adaptive_loss(trained, train, val, params, track)
     in_order = {name: metrics[name] for name in FIRST_METRICS} | metrics
     write_json(metrics_path, {name: round(value, 6) for name, value in in_order.items()})
     write_by_position(by_position_path, report)
     write_calibration(calibration_path, report.calibration)
-    short_block_size, stride = window_sizes(params, trained.model.params.block_size)
-    predictions = assemble_predictions(collector, trained.model, attention_ids.to(device), short_block_size, stride)
     write_predictions(predictions_path, predictions, trained.tokenizer)
     log.info("%s: val_loss %.4f (bigram: %.4f)", metrics_path, report.loss, metrics["bigram_val_loss"])
     if metrics["val_loss"] > metrics["kneser_ney_val_loss"]:
@@ -176,10 +184,28 @@ def measure_losses(
     if max_tokens := trained.training.max_tokens:
         counted = subsample(train, min(max_tokens, len(counted)), SUBSAMPLE_PIECES)  # as much as the model has counted
     metrics |= baseline_metrics(counted.cpu(), val.cpu(), vocab_size)
-    baseline = fit_kneser_ney(trained, counted)
+    same_text = len(counted) == len(train) and not trained.training.max_tokens
+    baseline = model.ngram_model if same_text else None
+    if baseline is None:
+        baseline = fit_kneser_ney(trained, counted)
     baseline_report = evaluate_loss(baseline, track(blockwise_windows(val, block_size, batch_size)))
     metrics["kneser_ney_val_loss"] = baseline_report.loss
     return report, metrics
+
+
+def adaptive_loss(trained: TrainedModel, train: Tensor, val: Tensor, params: EvaluateParams, track: Progress) -> float:
+    """Return the loss in sliding windows, with the counts of all text before each piece of the validation text.
+
+    Windows move as those of `sliding_val_loss`, but by no more than a piece. The arguments are as in `measure_losses`.
+    Afterwards, the model has counted the validation text as well.
+    """
+    if max_tokens := trained.training.max_tokens:
+        train = subsample(train, max_tokens, SUBSAMPLE_PIECES)  # as much as the model has counted
+    pieces = min(MAX_PIECES, max(MIN_PIECES, RECOUNTED_TOKENS // len(train)), max(1, len(val) // PIECE_TOKENS))
+    block_size = trained.model.params.block_size
+    stride = min(window_sizes(params, block_size)[1], max(1, len(val) // pieces))
+    windows = sliding_windows(val, block_size, stride, batch_size=1)
+    return evaluate_loss(trained.model, track(recounting_windows(trained.model, train, val, windows, pieces))).loss
 
 
 def model_metrics(trained: TrainedModel, val_report: LossReport, train_report: LossReport, val: Tensor) -> Metrics:

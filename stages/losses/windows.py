@@ -23,6 +23,11 @@ class Windows:
     first_counted: int = 0
     text_positions: Tensor | None = None
 
+    @property
+    def count(self) -> int:
+        """Return the number of predictions that count."""
+        return self.targets[:, self.first_counted :].numel()
+
     def batches(self, size: int) -> "Iterator[Windows]":
         """Yield the windows in batches of at most `size`."""
         for start in range(0, len(self.inputs), size):

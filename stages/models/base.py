@@ -46,6 +46,11 @@ class LanguageModel(nn.Module):
         """Return how many of the last tokens affect the prediction of the next one."""
         return self.params.block_size
 
+    @property
+    def ngram_model(self) -> "LanguageModel | None":
+        """Return the n-gram model of the training text that the model contains, or None."""
+        return None
+
     def forward(self, ids: Tensor, *, text_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
         """Return the logits of the next token at every position.
 
@@ -71,6 +76,13 @@ class LanguageModel(nn.Module):
         Args:
             tokens: token ids, (N,).
             token_classes: see `Tokenizer.token_classes`, (3, V); without them, no token is a letter or ends a line.
+        """
+
+    def recount(self, tokens: Tensor) -> None:
+        """Count another text instead of the training text; a model that counts nothing, and trained weights, stay.
+
+        Args:
+            tokens: token ids, (N,).
         """
 
     def new_kv_cache(self) -> KVCache:

@@ -72,6 +72,11 @@ class GPT(LanguageModel):
             self.expert_gate = zero_parameter(experts, params.n_embd)
             self.recent_gate = zero_parameter(experts, count_features(experts))
 
+    @property
+    def ngram_model(self) -> LanguageModel | None:
+        """See `LanguageModel`."""
+        return self.prior if self.has_prior else None
+
     def fit(self, tokens: Tensor, token_classes: Tensor | None = None) -> None:
         """Count the n-grams of the training text, with and without each of its folds; see `LanguageModel`.
 
@@ -86,6 +91,14 @@ class GPT(LanguageModel):
         self.cross_fitted = CrossFittedPrior(levels, self.vocab_size, folds, cache_lm).to(tokens.device)
         if self.params.context_experts:
             self.context_index.fit(tokens, token_classes, folds)
+
+    def recount(self, tokens: Tensor) -> None:
+        """See `LanguageModel`. Afterwards, the model cannot be trained."""
+        if self.has_prior:
+            self.prior.count(tokens)
+            self.cross_fitted = None
+            if self.params.context_experts:
+                self.context_index.fit(tokens)
 
     def forward(self, ids: Tensor, *, text_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
         """See `LanguageModel`."""

@@ -28,6 +28,11 @@ class KneserNey(LanguageModel):
         """See `LanguageModel`."""
         return self.params.ngram_order - 1
 
+    @property
+    def ngram_model(self) -> LanguageModel:
+        """See `LanguageModel`."""
+        return self
+
     def fit(self, tokens: Tensor, token_classes: Tensor | None = None) -> None:  # noqa: ARG002
         """Count the n-grams of the training text.
 
@@ -35,6 +40,10 @@ class KneserNey(LanguageModel):
             WorkError: if there is not enough free memory.
         """
         check_memory(len(tokens), self.params.ngram_order, self.vocab_size, cross_fitting=False)
+        self.count(tokens)
+
+    def recount(self, tokens: Tensor) -> None:
+        """See `LanguageModel`."""
         self.count(tokens)
 
     def count(self, tokens: Tensor) -> list[NgramLevel]:

@@ -22,10 +22,10 @@ from stages.tokenizers.base import Tokenizer
 PUBLISHED_LOSSES = {"nanoGPT, CPU, minutes (published)": 1.88, "nanoGPT, A100, 3 min (published)": 1.4697}
 MAX_ATTENTION_MAPS = 24
 SHOWN_METRICS = {
-    "val_loss", "train_loss", "short_block_val_loss", "sliding_val_loss", "val_loss_per_character", "val_loss_per_byte",
-    "val_bits_per_character", "val_bits_per_byte", "val_perplexity", "val_accuracy", "generalization_gap",
-    "calibration_error", "parameters", "tokens_seen", "uniform_val_loss", "unigram_val_loss", "bigram_val_loss",
-    "kneser_ney_val_loss", "copied_share", "longest_copy", "val_copied_share",
+    "val_loss", "train_loss", "short_block_val_loss", "sliding_val_loss", "adaptive_val_loss", "val_loss_per_character",
+    "val_loss_per_byte", "val_bits_per_character", "val_bits_per_byte", "val_perplexity", "val_accuracy",
+    "generalization_gap", "calibration_error", "parameters", "tokens_seen", "uniform_val_loss", "unigram_val_loss",
+    "bigram_val_loss", "kneser_ney_val_loss", "copied_share", "longest_copy", "val_copied_share",
 }  # fmt: skip
 
 

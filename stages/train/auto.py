@@ -26,6 +26,7 @@ WEIGHTS_PER_TOKEN = 1.5  # largest number of weights in the blocks for each toke
 DEEP_BUDGET, DEEP_WIDTH = 5.0, 128  # minutes and width from which the model has four layers; not measured
 TOLERANCE = 0.2  # share by which a size may exceed the budget; the steps are then fewer
 DROPOUT, PASSES_WITHOUT_DROPOUT = 0.1, 3.5
+WEIGHT_DECAY, STEPS_WITHOUT_DECAY = 0.1, 1500  # a shorter training of a small text does not gain from it
 MAX_WARMUP, WARMUP_SHARE, CURVE_POINTS = 20, 0.05, 12
 SMALL_TEXT = 100_000
 # Memory: of PyTorch; for each token of a step and entry of the vocabulary; for each token, layer and channel.
@@ -204,7 +205,9 @@ def choose_training(settings: Settings, text: TextSize, steps_for_text: float, b
     choose("train.lr", 0.02 if is_muon else 0.001, f"the default for {settings.train.get('optimizer', 'muon')}")
     choose("train.lr_embedding", 0.02, "the default for muon")
     choose("train.lr_head", 0.003, "the default for muon")
-    choose("train.weight_decay", 0.0, "few passes over the text need none")
+    has_decay = dropout and steps > STEPS_WITHOUT_DECAY
+    reason = "for many steps" if has_decay else "few steps, or few passes over the text, need none"
+    choose("train.weight_decay", WEIGHT_DECAY if has_decay else 0.0, reason)
 
 
 def describe_settings(settings: Settings, text: TextSize, budget: float, processes: int = 1) -> list[str]:

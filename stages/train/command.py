@@ -119,7 +119,7 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
             checkpoint = TrainingCheckpoint(fingerprint, job.runtime)
             with (
                 checkpoint.locked() if group.is_first else nullcontext(),
-                track(factories, flat_params(job.model_params, params)) as trackers,
+                track(factories, flat_params(job)) as trackers,
             ):
                 run_training(trainer, checkpoint, job.tokenizer, trackers)
                 if group.is_first:
@@ -258,10 +258,11 @@ def log_sample(trainer: Trainer, tokenizer: Tokenizer) -> None:
     log.info("sample at step %d: %r", trainer.step, tokenizer.decode(ids[0].cpu()))
 
 
-def flat_params(model: ModelParams, params: TrainParams) -> Mapping[str, object]:
-    """Return the parameters of a run by "section.key"."""
-    sections: dict[str, dict[str, Any]] = {"model": model.model_dump(), "train": params.model_dump()}
-    return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+def flat_params(job: TrainingJob) -> Mapping[str, object]:
+    """Return the parameters of a run by "section.key", and the budget."""
+    sections: dict[str, dict[str, Any]] = {"model": job.model_params.model_dump(), "train": job.params.model_dump()}
+    of_sections = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+    return {"budget": job.budget} | of_sections
 
 
 def counting_curve_row(

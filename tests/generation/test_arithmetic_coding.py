@@ -7,6 +7,7 @@ import argparse
 import inspect
 import math
 from collections.abc import Generator
+from itertools import pairwise
 
 import pytest
 import torch
@@ -15,34 +16,42 @@ from torch import Tensor
 from stages.generation.decoding import make_decoder
 from stages.generation.params import SamplingParams
 from stages.generation.sampling import token_distribution
+from stages.losses.adaptive import recounting_windows
+from stages.losses.losses import token_losses
+from stages.losses.windows import Windows
 from stages.models.base import LanguageModel, build_model
 from stages.tokenizers.char import CharTokenizer
 from tests.conftest import model_params
 
 LENGTH = 1000
+ENDS = (250, 500, 750, LENGTH - 1)  # tokens after which they are counted, and of the whole text but the first
 BITS = 32
 HALF, QUARTER = 1 << BITS - 1, 1 << BITS - 2
 TOTAL = 1 << 24  # of the frequencies of all tokens, about
 
 
-@pytest.fixture(scope="module")
-def model_and_text() -> tuple[LanguageModel, Tensor]:
+@pytest.fixture
+def example() -> tuple[LanguageModel, Tensor, Tensor]:
+    """Return a model, the text that it has counted, and the text that follows."""
     text = inspect.getsource(argparse)[: 50_000 + LENGTH]
     known, unknown = text[:-LENGTH], text[-LENGTH:]
     tokenizer = CharTokenizer(sorted(set(text)))
-    params = model_params(prior="kneser_ney", cache_lm=True, block_size=LENGTH, n_layer=2)
+    params = model_params(
+        prior="kneser_ney", cache_lm=True, context_experts=True, block_size=LENGTH, n_layer=2, sliding_window=16
+    )
     torch.manual_seed(1)
     model = build_model(params, len(tokenizer))
-    model.fit(torch.from_numpy(tokenizer.encode(known)).long(), torch.from_numpy(tokenizer.token_classes()))
+    counted = torch.from_numpy(tokenizer.encode(known)).long()
+    model.fit(counted, torch.from_numpy(tokenizer.token_classes()))
     with torch.no_grad():
         for weights in model.parameters():  # a new model predicts what its n-grams predict
             weights.add_(torch.randn_like(weights), alpha=0.02)
-    return model.eval(), torch.from_numpy(tokenizer.encode(unknown)).long()
+    return model.eval(), counted, torch.from_numpy(tokenizer.encode(unknown)).long()
 
 
 @torch.inference_mode()
-def test_a_thousand_characters_are_decoded_from_as_many_bits_as_their_loss(model_and_text):
-    model, text = model_and_text
+def test_a_thousand_characters_are_decoded_from_as_many_bits_as_their_loss(example):
+    model, _, text = example
     code = encode(model, text)
     assert decode(model, code, int(text[0])) == text.tolist()
     loss = torch.nn.functional.cross_entropy(model(text[None, :-1])[0], text[1:], reduction="sum")
@@ -50,20 +59,43 @@ def test_a_thousand_characters_are_decoded_from_as_many_bits_as_their_loss(model
     assert len(code) < 3.5 * LENGTH  # the text could be predicted
 
 
-def frequencies(model: LanguageModel) -> Generator[list[int], int, None]:
-    """Receive a token, and yield the cumulative frequencies of the next one, from 0 to their sum."""
-    decoder, token = make_decoder(model, 1), (yield [])
+@torch.inference_mode()
+def test_a_model_that_counts_what_it_has_decoded_needs_as_many_bits_as_its_adaptive_loss(example):
+    model, counted, text = example
+    code = encode(model, text, counted)
+    assert decode(model, code, int(text[0]), counted) == text.tolist()
+    model.recount(counted)
+    windows = [Windows(text[None, :end], text[None, 1 : end + 1], start) for start, end in pairwise((0, *ENDS))]
+    losses = torch.cat(list(token_losses(model, recounting_windows(model, counted, text, windows, LENGTH))), dim=1)
+    assert len(code) == pytest.approx(float(losses.sum()) / math.log(2), rel=1e-3, abs=2)
+    model.recount(counted)
+    assert code != encode(model, text)
+
+
+def frequencies(model: LanguageModel, counted: Tensor | None = None) -> Generator[list[int], int, None]:
+    """Receive a token, and yield the cumulative frequencies of the next one, from 0 to their sum.
+
+    With `counted`, the training text, the model counts the tokens so far after each of ENDS.
+    """
+    decoder, tokens = make_decoder(model, 1), [(yield [])]
+    if counted is not None:
+        model.recount(counted)
+        decoder = make_decoder(model, 1)
     while True:
-        logits = decoder.step(torch.tensor([[token]]))
+        logits = decoder.step(torch.tensor([tokens[-1:]]))
+        if counted is not None and len(tokens) - 1 in ENDS[:-1]:
+            model.recount(torch.cat((counted, torch.tensor(tokens))))
+            decoder = make_decoder(model, 1)
+            logits = decoder.step(torch.tensor([tokens]))
         probs = token_distribution(logits, SamplingParams())[0]
         assert float(logits.double().exp().sum()) == pytest.approx(1, abs=1e-6)  # they are log-probabilities
         counts = (probs * TOTAL).long() + 1
-        token = yield [0, *counts.cumsum(0).tolist()]
+        tokens.append((yield [0, *counts.cumsum(0).tolist()]))
 
 
-def encode(model: LanguageModel, text: Tensor) -> list[int]:
+def encode(model: LanguageModel, text: Tensor, counted: Tensor | None = None) -> list[int]:
     """Return the bits of all tokens but the first."""
-    source = frequencies(model)
+    source = frequencies(model, counted)
     next(source)
     low, high, pending = 0, (1 << BITS) - 1, 0
     code: list[int] = []
@@ -81,9 +113,9 @@ def encode(model: LanguageModel, text: Tensor) -> list[int]:
     return [*code, bit, *[1 - bit] * (pending + 1)]
 
 
-def decode(model: LanguageModel, code: list[int], first: int) -> list[int]:
+def decode(model: LanguageModel, code: list[int], first: int, counted: Tensor | None = None) -> list[int]:
     """Return LENGTH tokens, the first of which is given."""
-    source = frequencies(model)
+    source = frequencies(model, counted)
     next(source)
     bits = iter(code)
     low, high, value = 0, (1 << BITS) - 1, 0

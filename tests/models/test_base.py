@@ -24,6 +24,21 @@ def random_model(kind: str, **changes: Any) -> LanguageModel:
     return model.eval()
 
 
+@pytest.mark.parametrize("changes", [{"kind": "kneser_ney"}, {"prior": "kneser_ney"}, {}, {"kind": "bigram"}])
+def test_the_ngram_model_of_a_model_has_counted_its_training_text(changes):
+    text = torch.randint(VOCAB_SIZE, (200,))
+    model, counts = (
+        build_model(model_params(**of_model), VOCAB_SIZE) for of_model in (changes, {"kind": "kneser_ney"})
+    )
+    model.fit(text)
+    counts.fit(text)
+    if changes in ({}, {"kind": "bigram"}):
+        assert model.ngram_model is None
+    else:
+        assert model.ngram_model is not None
+        torch.testing.assert_close(model.ngram_model(IDS), counts(IDS))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prediction_depends_on_the_present_but_not_on_the_future(kind):
     model = random_model(kind)

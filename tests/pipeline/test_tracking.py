@@ -68,6 +68,7 @@ def test_each_service_holds_the_curve(curve, tmp_path, monkeypatch):
     experiment = client.get_experiment_by_name("folio")
     (tracked,) = client.search_runs([experiment.experiment_id])
     assert tracked.data.params["model.n_embd"] == "16"
+    assert float(tracked.data.params["budget"]) == 1.0
     assert tracked.info.status == "FINISHED"
     history = client.get_metric_history(tracked.info.run_id, "val_loss")
     assert [(item.step, pytest.approx(item.value, rel=1e-5)) for item in history] == curve

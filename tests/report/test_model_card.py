@@ -29,5 +29,6 @@ def test_the_card_has_the_metadata_of_the_model_hub(tmp_path: Path, monkeypatch)
     assert data.model_name == f"gpt on {name}"
     metrics = json.loads(Path("reports/metrics.json").read_text())
     results = {result.metric_type: result.metric_value for result in data.eval_results}
-    assert results == {key: metrics[key] for key in ("val_loss", "sliding_val_loss", "short_block_val_loss")}
+    names = ("val_loss", "sliding_val_loss", "adaptive_val_loss", "short_block_val_loss")
+    assert results == {name: metrics[name] for name in names}
     assert {(result.dataset_name, result.metric_name) for result in data.eval_results} == {(name, "nats per character")}

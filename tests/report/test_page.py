@@ -115,7 +115,7 @@ def test_a_missing_or_damaged_input_is_named(inside: Path):
         assert "nosuch does not exist; `dvc repro" in result.output
     Path("empty.json").write_text("{}")
     assert (
-        "empty.json has no bigram_val_loss" in CliRunner().invoke(folio, ["report", "--metrics", "empty.json"]).output
+        "empty.json has no adaptive_val_loss" in CliRunner().invoke(folio, ["report", "--metrics", "empty.json"]).output
     )
 
 

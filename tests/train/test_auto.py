@@ -108,6 +108,14 @@ def test_a_small_text_gets_small_windows_few_steps_and_dropout():
     assert long.max_steps > 1000
 
 
+def test_the_weights_decay_in_many_steps_over_the_same_text_only():
+    of_budgets = [chosen(1_000_000, budget=budget)[1].weight_decay for budget in (1.0, 10.0)]
+    assert of_budgets == [0.0, 0.1]
+    assert chosen(40_000, budget=10.0)[1].weight_decay == 0.0  # few steps
+    assert chosen(10**7, budget=2.0)[1].weight_decay == 0.0  # less than a pass
+    assert chosen(1_000_000, budget=10.0, weight_decay=0.3)[1].weight_decay == 0.3
+
+
 def test_several_processes_share_the_windows_of_a_batch():
     for processes, train in itertools.product((2, 3, 8), (9_000, 1_000_000)):
         settings = Settings({}, {})

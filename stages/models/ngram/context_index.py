@@ -69,13 +69,14 @@ class ContextIndex(nn.Module):
         for name in ("rows", "fold_starts", "fold_counts"):
             self.register_buffer(name, torch.empty(0, dtype=torch.int32), persistent=False)
 
-    def fit(self, tokens: Tensor, token_classes: Tensor | None, folds: int) -> None:
+    def fit(self, tokens: Tensor, token_classes: Tensor | None = None, folds: int = 0) -> None:
         """Index the training text.
 
         Args:
             tokens: token ids, (N,).
-            token_classes: see `LanguageModel.fit`.
-            folds: number of contiguous folds, as in cross-fitting: a context belongs to that of the token after it.
+            token_classes: see `LanguageModel.fit`; without them, those of the last call stay.
+            folds: number of contiguous folds, as in cross-fitting: a context belongs to that of the token after it. 0:
+                none; then there are no predictions for positions of the training text.
         """
         device = tokens.device
         if token_classes is not None:
@@ -88,23 +89,29 @@ class ContextIndex(nn.Module):
         row_count = 0
         for index, keys in enumerate(_keys_of_text(ids[:-1], self.token_classes.cpu())):
             order = np.argsort(keys, kind="stable").astype(np.int32)
-            ordered, ordered_fold = keys[order], fold[order]
+            ordered = keys[order]
             is_new = np.append(np.ones(min(1, length), bool), ordered[1:] != ordered[:-1])
-            is_new_fold = is_new.copy()
-            is_new_fold[1:] |= ordered_fold[1:] != ordered_fold[:-1]
-            bounds = np.append(np.flatnonzero(is_new_fold), length).astype(np.int32)
-            fold_number = np.cumsum(is_new_fold, dtype=np.int32) - 1  # of each occurrence, among (context, fold) pairs
             list_ends = np.append(np.flatnonzero(is_new)[1:], length)[: int(is_new.sum())]
             parts["keys"].append(ordered[is_new].astype(np.int64) + index * KEY_RANGE)
             parts["ends"].append((index * length + list_ends).astype(np.int32))
             parts["followers"].append(followers[order])
+            if not folds:
+                continue
+            ordered_fold = fold[order]
+            is_new_fold = is_new.copy()
+            is_new_fold[1:] |= ordered_fold[1:] != ordered_fold[:-1]
+            bounds = np.append(np.flatnonzero(is_new_fold), length).astype(np.int32)
+            fold_number = np.cumsum(is_new_fold, dtype=np.int32) - 1  # of each occurrence, among (context, fold) pairs
             parts["rows"].append(_at_positions(order, row_count + np.cumsum(is_new, dtype=np.int32) - 1))
             parts["fold_starts"].append(_at_positions(order, index * length + bounds[fold_number]))
             parts["fold_counts"].append(_at_positions(order, np.diff(bounds)[fold_number]))
             row_count += len(list_ends)
         for name, arrays in parts.items():
-            joined = np.concatenate(arrays) if name in BUFFERS else np.stack(arrays)
-            setattr(self, name, torch.from_numpy(joined).to(device))
+            if name in BUFFERS:
+                setattr(self, name, torch.from_numpy(np.concatenate(arrays)).to(device))
+            else:
+                joined = np.stack(arrays) if folds else np.empty(0, np.int32)
+                setattr(self, name, torch.from_numpy(joined).to(device))
 
     def log_probs(self, ids: Tensor, probs: Tensor, text_positions: Tensor | None = None) -> Tensor:
         """Return the log-probabilities of the next token after each kind of context, (B, T, kinds, V).
