@@ -19,8 +19,9 @@ WORDS = "the king and queen of a far land did speak to their people in verse so 
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread_and_seed() -> None:
     torch.set_num_threads(1)
+    torch.manual_seed(1)
 
 
 def make_text(words: int = 1500, seed: int = 1) -> str:

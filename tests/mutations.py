@@ -117,9 +117,11 @@ MUTATIONS = {
     ),
     "sliding evaluation counts too much": Mutation("stages/losses/windows.py", "first_counted=block_size - stride)", "first_counted=block_size - stride - 1)"),
     "the text is counted before it is predicted": Mutation(
-        "stages/losses/adaptive.py", "            model.recount(torch.cat((train, tokens[:seen])))", "            model.recount(torch.cat((train, tokens[: seen + 9])))"
+        "stages/models/ngram/running.py", "self.counts.read(start)", "self.counts.read(start + 9)"
     ),
-    "contexts are not counted again": Mutation("stages/models/gpt.py", "                self.context_index.fit(tokens)\n", "                pass\n"),
+    "a context expert sees the token to predict": Mutation(
+        "stages/models/ngram/running.py", "ranks[:, None] - 1 - np.arange(", "ranks[:, None] - np.arange("
+    ),
     "floating-point cumulative sum on a GPU": Mutation(
         "stages/models/ngram/incremental.py", "match_weights = (longer / totals) @ up_to", "match_weights = (longer / totals).cumsum(1)", GPU_TESTS
     ),

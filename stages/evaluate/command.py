@@ -23,9 +23,16 @@ from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predictions import PredictionCollector, assemble_predictions
 from stages.generation.params import SamplingParams
 from stages.generation.streaming import generate_tokens
-from stages.losses.adaptive import recounting_windows
-from stages.losses.losses import Calibration, LossReport, evaluate_loss
-from stages.losses.windows import Windows, blockwise_windows, evenly_spaced_windows, sliding_windows, subsample
+from stages.losses.adaptive import adaptive_loss
+from stages.losses.losses import MAX_LOGITS, Calibration, LossReport, evaluate_loss, token_losses
+from stages.losses.windows import (
+    Windows,
+    blockwise_windows,
+    evenly_spaced_windows,
+    predicted_in_blocks,
+    sliding_windows,
+    subsample,
+)
 from stages.metrics.memorization import LARGELY_COPIED, TrainingText, verbatim_overlap
 from stages.metrics.ngram_baselines import bigram_loss, uniform_loss, unigram_loss
 from stages.metrics.prediction_file import write_predictions
@@ -39,8 +46,7 @@ from stages.tokenizers.token_files import load_tokens
 MAX_BASELINE_TOKENS, MAX_BASELINE_TOKENS_LARGE_VOCAB = 20_000_000, 8_000_000
 TRAIN_LOSS_TOKENS = 1 << 16  # training tokens that train_loss is measured on
 SUBSAMPLE_PARTS, SUBSAMPLE_PIECES = 16, 64  # of the validation text, of the training text
-MIN_PIECES, MAX_PIECES = 8, 64  # of the validation text, before each of which adaptive_val_loss counts again
-PIECE_TOKENS, RECOUNTED_TOKENS = 32, 1 << 23  # at least in a piece; at most by all counts, if MIN_PIECES allows
+MIN_PIECE, MAX_PIECE = 32, 512  # validation tokens, after which adaptive_val_loss counts n-grams
 OVERLAP_SAMPLES, OVERLAP_LENGTH = 32, 256
 MAX_ATTENTION_TOKENS = 32
 
@@ -94,6 +100,8 @@ def command(
     trained = load_model(model_folder)
     train_ids, val_ids = load_tokens(tokens_folder, trained.tokenizer)
     attention_ids = encode_attention_prompt(params.attention_prompt, trained, val_ids, params_path)
+    block_size = trained.model.params.block_size
+    short_block_size, stride = window_sizes(params, block_size)
     device = prepare_device(compute)
     trained.model.to(device)
     train, val = tokens_to_device(train_ids, device), tokens_to_device(val_ids, device)
@@ -102,21 +110,24 @@ def command(
     log.debug("evaluating on %d tokens", len(val))
     with progress_bar() as progress:
         passes = 4 if trained.model.ngram_model is None else 5  # over the validation text
-        task = progress.add_task("evaluate", total=passes * len(val), note="tokens")
+        predicted_once = int(predicted_in_blocks(len(val), block_size, stride).sum())  # for two losses
+        task = progress.add_task("evaluate", total=passes * len(val) - predicted_once, note="tokens")
         track = partial(track_progress, callback=lambda batch: progress.advance(task, batch.count))
         if len(val) < len(val_ids):  # the evaluated pieces are not the beginning, which the report shows
-            windows = blockwise_windows(beginning, trained.model.params.block_size, params.batch_size)
+            windows = blockwise_windows(beginning, block_size, params.batch_size)
             evaluate_loss(trained.model, windows, collector)
         report, metrics = measure_losses(trained, train, val, params, collector, track)
         if not metrics["val_loss"] < MAX_LOSS:
             raise ModelError(f"the loss of the model in {model_folder} is {metrics['val_loss']:g}; train it again")
         metrics |= measure_overlap(trained, train, val)
-        short_block_size, stride = window_sizes(params, trained.model.params.block_size)
         attention_ids = attention_ids.to(device)
         predictions = assemble_predictions(collector, trained.model, attention_ids, short_block_size, stride)
         metrics["adaptive_val_loss"] = metrics["sliding_val_loss"]
-        if trained.model.ngram_model is not None:  # last, because it changes the counts of the model
-            metrics["adaptive_val_loss"] = adaptive_loss(trained, train, val, params, track)
+        if trained.model.ngram_model is not None:
+            counted = counted_tokens(train, trained.training.max_tokens)
+            piece = adaptive_piece(trained.model, len(val))
+            advance = partial(progress.advance, task)
+            metrics["adaptive_val_loss"] = adaptive_loss(trained.model, counted, val, piece, advance)
     in_order = {name: metrics[name] for name in FIRST_METRICS} | metrics
     write_json(metrics_path, {name: round(value, 6) for name, value in in_order.items()})
     write_by_position(by_position_path, report)
@@ -177,12 +188,10 @@ def measure_losses(
     metrics = model_metrics(trained, report, train_report, val)
     short_windows = blockwise_windows(val, short_block_size, batch_size * block_size // short_block_size)
     metrics["short_block_val_loss"] = evaluate_loss(model, track(short_windows)).loss
-    overlapping_windows = sliding_windows(val, block_size, stride, batch_size)
-    metrics["sliding_val_loss"] = evaluate_loss(model, track(overlapping_windows)).loss
+    metrics["sliding_val_loss"] = sliding_loss(model, val, stride, batch_size, report.token_losses, track)
     vocab_size = len(trained.tokenizer)
-    counted = train[: MAX_BASELINE_TOKENS if vocab_size <= SMALL_VOCAB_SIZE else MAX_BASELINE_TOKENS_LARGE_VOCAB]
-    if max_tokens := trained.training.max_tokens:
-        counted = subsample(train, min(max_tokens, len(counted)), SUBSAMPLE_PIECES)  # as much as the model has counted
+    limit = MAX_BASELINE_TOKENS if vocab_size <= SMALL_VOCAB_SIZE else MAX_BASELINE_TOKENS_LARGE_VOCAB
+    counted = counted_tokens(train, trained.training.max_tokens)[:limit]
     metrics |= baseline_metrics(counted.cpu(), val.cpu(), vocab_size)
     same_text = len(counted) == len(train) and not trained.training.max_tokens
     baseline = model.ngram_model if same_text else None
@@ -193,19 +202,39 @@ def measure_losses(
     return report, metrics
 
 
-def adaptive_loss(trained: TrainedModel, train: Tensor, val: Tensor, params: EvaluateParams, track: Progress) -> float:
-    """Return the loss in sliding windows, with the counts of all text before each piece of the validation text.
+def sliding_loss(
+    model: LanguageModel, val: Tensor, stride: int, batch_size: int, blockwise: Tensor, track: Progress
+) -> float:
+    """Return the loss in sliding windows; those that are blocks as well have been evaluated.
 
-    Windows move as those of `sliding_val_loss`, but by no more than a piece. The arguments are as in `measure_losses`.
-    Afterwards, the model has counted the validation text as well.
+    Args:
+        model: in evaluation mode.
+        val: validation tokens, (M,).
+        stride: distance of two windows.
+        batch_size: windows per batch.
+        blockwise: losses of all tokens but the first in consecutive windows, (M - 1,).
+        track: reports the progress.
     """
-    if max_tokens := trained.training.max_tokens:
-        train = subsample(train, max_tokens, SUBSAMPLE_PIECES)  # as much as the model has counted
-    pieces = min(MAX_PIECES, max(MIN_PIECES, RECOUNTED_TOKENS // len(train)), max(1, len(val) // PIECE_TOKENS))
-    block_size = trained.model.params.block_size
-    stride = min(window_sizes(params, block_size)[1], max(1, len(val) // pieces))
-    windows = sliding_windows(val, block_size, stride, batch_size=1)
-    return evaluate_loss(trained.model, track(recounting_windows(trained.model, train, val, windows, pieces))).loss
+    block_size = model.params.block_size
+    losses = blockwise[predicted_in_blocks(len(val), block_size, stride)]
+    windows = track(sliding_windows(val, block_size, stride, batch_size, without_blocks=True))
+    others = [batch.flatten().cpu() for batch in token_losses(model, windows)]
+    return float(torch.cat((losses, *others)).double().mean())
+
+
+def counted_tokens(train: Tensor, max_tokens: int) -> Tensor:
+    """Return the training tokens that a model has counted, (N,).
+
+    Args:
+        train: training tokens.
+        max_tokens: `train.max_tokens` of its training.
+    """
+    return subsample(train, max_tokens, SUBSAMPLE_PIECES) if max_tokens else train
+
+
+def adaptive_piece(model: LanguageModel, length: int) -> int:
+    """Return the number of tokens between two counts of `adaptive_val_loss`, for a validation text of a length."""
+    return min(max(MIN_PIECE, length // 64), MAX_PIECE, max(1, MAX_LOGITS // model.vocab_size))
 
 
 def model_metrics(trained: TrainedModel, val_report: LossReport, train_report: LossReport, val: Tensor) -> Metrics:

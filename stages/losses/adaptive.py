@@ -1,32 +1,32 @@
 """An adaptive loss: the model counts the validation text as it goes, as a compressor does."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from stages.losses.windows import Windows
 from stages.models.base import LanguageModel
 
 
-def recounting_windows(
-    model: LanguageModel, train: Tensor, tokens: Tensor, batches: Iterable[Windows], pieces: int
-) -> Iterator[Windows]:
-    """Yield the windows of a text; between them, the model counts the text so far together with the training text.
-
-    No token is counted before the batch that predicts it has been yielded. The model keeps the last counts.
+@torch.inference_mode()
+def adaptive_loss(
+    model: LanguageModel, train: Tensor, tokens: Tensor, piece: int, advance: Callable[[int], None] = lambda _: None
+) -> float:
+    """Return the mean loss of the tokens of a text but the first, each predicted from all of the text before it.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; it has an n-gram model.
         train: the training text, (N,).
-        tokens: the text of the windows, (M,).
-        batches: windows that predict each token but the first once, in order.
-        pieces: the model counts again after every M / `pieces` tokens, or after every batch if they are longer.
+        tokens: the text that follows it, (M,).
+        piece: tokens after which n-grams are counted; see `LanguageModel.adaptive_logits`.
+        advance: called with the number of tokens of each piece.
     """
-    seen = counted = 1
-    for batch in batches:
-        if (seen - counted) * pieces >= len(tokens):
-            model.recount(torch.cat((train, tokens[:seen])))
-            counted = seen
-        yield batch
-        seen += batch.count
+    text = torch.cat((train, tokens)).long()
+    begin, total = len(train) + 1, 0.0
+    for logits in model.adaptive_logits(text, begin, piece):
+        targets = text[begin : begin + logits.shape[1]]
+        total += float(F.cross_entropy(logits[0], targets, reduction="sum"))
+        begin += len(targets)
+        advance(len(targets))
+    return total / (len(tokens) - 1)

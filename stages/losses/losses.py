@@ -44,6 +44,7 @@ class LossReport:
         loss_by_position: mean loss at each position of a window, (T,).
         counts: predictions at each position, (T,).
         calibration: of the most likely token.
+        token_losses: of all counted positions, in the order of the windows.
     """
 
     loss: float
@@ -51,6 +52,7 @@ class LossReport:
     loss_by_position: Tensor
     counts: Tensor
     calibration: Calibration
+    token_losses: Tensor
 
 
 @torch.inference_mode()
@@ -69,10 +71,13 @@ def evaluate_loss(
     loss_sums = torch.zeros(model.params.block_size, dtype=torch.float64)
     counts = torch.zeros(model.params.block_size, dtype=torch.int64)
     bins = torch.zeros(3, CALIBRATION_BINS, dtype=torch.float64)  # sums of confidence, of hits, and counts
+    all_losses = list[Tensor]()
     for batch in _limit_logits(batches, model.vocab_size):
         logits, targets, losses = _window_losses(model, batch)
         positions = slice(batch.first_counted, batch.targets.shape[1])
-        loss_sums[positions] += losses.cpu().double().sum(0)  # MPS has no float64
+        losses = losses.cpu()
+        all_losses.append(losses.flatten())
+        loss_sums[positions] += losses.double().sum(0)  # MPS has no float64
         counts[positions] += len(targets)
         logits, targets = logits.flatten(0, 1), targets.flatten()
         bins += _calibration_bins(logits, targets)
@@ -88,6 +93,7 @@ def evaluate_loss(
         loss_by_position=loss_sums / counts.clamp(min=1),
         counts=counts,
         calibration=calibration,
+        token_losses=torch.cat(all_losses),
     )
 
 

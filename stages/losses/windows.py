@@ -52,20 +52,46 @@ def blockwise_windows(tokens: Tensor, block_size: int, batch_size: int) -> Itera
         yield Windows(rest[None, :-1], rest[None, 1:])
 
 
-def sliding_windows(tokens: Tensor, block_size: int, stride: int, batch_size: int) -> Iterator[Windows]:
+def sliding_windows(
+    tokens: Tensor, block_size: int, stride: int, batch_size: int, without_blocks: bool = False
+) -> Iterator[Windows]:
     """Yield overlapping windows of a text, (N,), each of which predicts `stride` new tokens.
 
     Each token but the first is predicted once; each after the first block has at least `block_size - stride` tokens of
     context.
+
+    Args:
+        tokens: token ids, (N,).
+        block_size: tokens per window.
+        stride: distance of two windows.
+        batch_size: windows per batch.
+        without_blocks: leave out the windows that `blockwise_windows` yields as well; see `predicted_in_blocks`.
     """
-    head = tokens[: block_size + 1].long()
-    yield Windows(head[None, :-1], head[None, 1:])
-    starts = torch.arange(stride, max(stride, len(tokens) - block_size), stride)
-    yield from _in_batches(tokens, starts, block_size, batch_size, first_counted=block_size - stride)
+    if not without_blocks:
+        head = tokens[: block_size + 1].long()
+        yield Windows(head[None, :-1], head[None, 1:])
+    starts = _sliding_starts(len(tokens), block_size, stride)
     remaining = len(tokens) - 1 - (block_size + len(starts) * stride)
+    if without_blocks:
+        starts = starts[starts % block_size != 0]
+    yield from _in_batches(tokens, starts, block_size, batch_size, first_counted=block_size - stride)
     if remaining > 0:
         tail = tokens[-block_size - 1 :].long()
         yield Windows(tail[None, :-1], tail[None, 1:], len(tail) - 1 - remaining)
+
+
+def predicted_in_blocks(length: int, block_size: int, stride: int) -> Tensor:
+    """Return which tokens but the first of a text `sliding_windows` leaves to `blockwise_windows`, (length - 1,)."""
+    is_in_blocks = torch.arange(length - 1) < block_size
+    for start in _sliding_starts(length, block_size, stride).tolist():
+        if start % block_size == 0:
+            is_in_blocks[start + block_size - stride : start + block_size] = True
+    return is_in_blocks
+
+
+def _sliding_starts(length: int, block_size: int, stride: int) -> Tensor:
+    """Return where the windows of `sliding_windows` begin, but for the first and the last one."""
+    return torch.arange(stride, max(stride, length - block_size), stride)
 
 
 def evenly_spaced_windows(tokens: Tensor, block_size: int, count: int) -> Windows:

@@ -3,6 +3,7 @@
 Shapes, here and in every model: B batch, T time (positions), C channels (n_embd), H heads, E head size, V vocabulary.
 """
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import ClassVar, Protocol
 
@@ -78,12 +79,21 @@ class LanguageModel(nn.Module):
             token_classes: see `Tokenizer.token_classes`, (3, V); without them, no token is a letter or ends a line.
         """
 
-    def recount(self, tokens: Tensor) -> None:
-        """Count another text instead of the training text; a model that counts nothing, and trained weights, stay.
+    def adaptive_logits(self, text: Tensor, start: int, piece: int) -> Iterator[Tensor]:
+        """Yield the logits of the tokens of a text from `start` on, each from counts of all of the text before it.
+
+        The text begins with the training text. Trained weights stay, and so do the counts of the model. A model that
+        has counted nothing (`ngram_model` is None) has no such logits.
 
         Args:
-            tokens: token ids, (N,).
+            text: token ids, (N,).
+            start: the first token to predict, at least 1.
+            piece: tokens after which n-grams are counted.
+
+        Yields:
+            the logits of each piece, (1, T, V).
         """
+        raise NotImplementedError
 
     def new_kv_cache(self) -> KVCache:
         """Return an empty KV cache for `forward`."""

@@ -19,6 +19,8 @@ A sum of logarithms can be wrong by dozens of nats where all experts are surpris
 is therefore mixed with COUNTING_SHARE of the last n-gram expert. In training, the network would learn to rely on it.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
@@ -33,6 +35,7 @@ from stages.models.ngram.cross_fitting import CrossFittedPrior
 from stages.models.ngram.mixture import count_experts, expert_log_probs
 from stages.models.ngram.ram_check import check_memory
 from stages.models.ngram.recent import RecentScores, count_features
+from stages.models.ngram.running import RunningExperts
 from stages.models.params import ModelParams
 
 ROTARY_BASE = 1000.0
@@ -92,13 +95,15 @@ class GPT(LanguageModel):
         if self.params.context_experts:
             self.context_index.fit(tokens, token_classes, folds)
 
-    def recount(self, tokens: Tensor) -> None:
-        """See `LanguageModel`. Afterwards, the model cannot be trained."""
-        if self.has_prior:
-            self.prior.count(tokens)
-            self.cross_fitted = None
-            if self.params.context_experts:
-                self.context_index.fit(tokens)
+    def adaptive_logits(self, text: Tensor, start: int, piece: int) -> Iterator[Tensor]:
+        """See `LanguageModel`. Other experts than the n-grams use every token before a prediction."""
+        token_classes = self.context_index.token_classes if self.params.context_experts else None
+        experts = RunningExperts(self.params, self.vocab_size, text, start, token_classes)
+        kv_cache = self.new_kv_cache()
+        for begin in range(start, len(text), piece):
+            end = min(begin + piece, len(text))
+            log_probs = experts.predict(begin, end)
+            yield self._predict(text[None, begin - 1 : end - 1], None, kv_cache, log_probs=log_probs)
 
     def forward(self, ids: Tensor, *, text_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
         """See `LanguageModel`."""
@@ -108,22 +113,32 @@ class GPT(LanguageModel):
         """See `LanguageModel`."""
         return self._predict(ids, text_positions, None, first)
 
-    def _predict(self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None, first: int = 0) -> Tensor:
-        """Return the logits at positions `first` …; the network leaves out earlier ones that cannot affect them."""
+    def _predict(
+        self,
+        ids: Tensor,
+        text_positions: Tensor | None,
+        kv_cache: KVCache | None,
+        first: int = 0,
+        log_probs: Tensor | None = None,
+    ) -> Tensor:
+        """Return the logits at positions `first` …; the network leaves out earlier ones that cannot affect them.
+
+        The log-probabilities of the experts may be given, (B, T, experts, V).
+        """
         start = kv_cache.append(ids) if kv_cache is not None else 0
         begin = max(0, first - self.params.n_layer * (attention_window(self.params) - 1))
         x = self.embedding(ids[:, begin:])
         if self.has_prior:
             # On the CPU, the experts look up tables in pieces of variable size, which cannot be compiled.
             predict = self._predict_uncompiled if ids.device.type == "cpu" else self._predict_by_experts
-            log_probs, recent = predict(ids, text_positions, kv_cache)
+            log_probs, recent = predict(ids, text_positions, kv_cache, log_probs)
             log_probs, recent = log_probs[:, begin:], recent[:, begin:]
             inputs = log_probs[:, :, : self.ngram_experts].flatten(2)
             x = x + linear((inputs + PRIOR_SHIFT) * PRIOR_SCALE, self.prior_features)
             x = x + linear(recent, self.recent_features)
         h = self._apply_blocks(norm(x), start + begin, kv_cache)[:, first - begin :]
         logits = LOGIT_CAP * torch.tanh(linear(h, self.head).float() / LOGIT_CAP)
-        if not self.has_prior:
+        if log_probs is None:
             return logits
         log_probs, recent = log_probs[:, first - begin :], recent[:, first - begin :]
         weights = self.expert_bias + linear(h, self.expert_gate).float() + linear(recent, self.recent_gate)
@@ -165,23 +180,25 @@ class GPT(LanguageModel):
         if end <= self.params.block_size:
             cos, sin = self.get_buffer("cos")[start:end], self.get_buffer("sin")[start:end]
         else:  # only with a KV cache
-            positions = torch.arange(start, end, device=x.device)
+            positions = torch.arange(start, end, dtype=torch.float64)
             cos, sin = rotary_table(positions, self.params.n_embd // self.params.n_head)
+            cos, sin = cos.to(x.device), sin.to(x.device)
         cos, sin = (table[:, None, None].to(x.dtype) for table in (cos, sin))
         for block in self.blocks:
             x = block(x, cos, sin, kv_cache)
         return norm(x)
 
     def _predict_uncompiled(
-        self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None
+        self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None, log_probs: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        return self._predict_by_experts(ids, text_positions, kv_cache)
+        return self._predict_by_experts(ids, text_positions, kv_cache, log_probs)
 
     def _predict_by_experts(
-        self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None
+        self, ids: Tensor, text_positions: Tensor | None, kv_cache: KVCache | None, log_probs: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Return the log-probabilities of each expert, (B, T, experts, V), and the features of `RecentScores`."""
-        log_probs = self._expert_log_probs(ids, text_positions, kv_cache)
+        if log_probs is None:
+            log_probs = self._expert_log_probs(ids, text_positions, kv_cache)
         scores = RecentScores() if kv_cache is None else kv_cache.scores
         return log_probs, scores.extend(ids, log_probs)
 

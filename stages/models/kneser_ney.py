@@ -1,5 +1,8 @@
 """An n-gram model: interpolated modified Kneser–Ney (Chen & Goodman 1999). It has no trainable parameters."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -7,6 +10,7 @@ from stages.models.base import LanguageModel
 from stages.models.ngram.backoff_table import BackoffTable
 from stages.models.ngram.counts import NgramLevel, count_ngrams
 from stages.models.ngram.ram_check import check_memory
+from stages.models.ngram.running import RunningCounts
 from stages.models.ngram.smoothing import build_backoff_table
 from stages.models.params import ModelParams
 
@@ -42,9 +46,14 @@ class KneserNey(LanguageModel):
         check_memory(len(tokens), self.params.ngram_order, self.vocab_size, cross_fitting=False)
         self.count(tokens)
 
-    def recount(self, tokens: Tensor) -> None:
+    def adaptive_logits(self, text: Tensor, start: int, piece: int) -> Iterator[Tensor]:
         """See `LanguageModel`."""
-        self.count(tokens)
+        counts = RunningCounts(text, self.vocab_size, self.params.ngram_order)
+        for begin in range(start, len(text), piece):
+            end = min(begin + piece, len(text))
+            counts.read(begin)
+            table, rows = counts.table_at(np.arange(begin - 1, end - 1))
+            yield table.to(text.device)(rows.to(text.device))[None].log()
 
     def count(self, tokens: Tensor) -> list[NgramLevel]:
         """Count the n-grams of a text, (N,), and return the counts, which cross-fitting continues from."""

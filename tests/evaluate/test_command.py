@@ -7,17 +7,25 @@ import torch
 
 from stages.core.errors import ParameterError
 from stages.core.records import TrainingRecord
-from stages.evaluate.command import convert_loss, measure_losses, model_metrics, window_sizes
+from stages.evaluate.command import (
+    adaptive_piece,
+    convert_loss,
+    counted_tokens,
+    measure_losses,
+    model_metrics,
+    sliding_loss,
+    window_sizes,
+)
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predictions import PredictionCollector
 from stages.losses.losses import evaluate_loss
-from stages.losses.windows import blockwise_windows
+from stages.losses.windows import blockwise_windows, sliding_windows
 from stages.models.base import build_model
 from stages.models.bigram import Bigram
 from stages.models.model_folder import TrainedModel
 from stages.tokenizers.byte import ByteTokenizer
 from stages.tokenizers.char import CharTokenizer
-from tests.conftest import model_params
+from tests.conftest import model_params, randomize
 
 
 @pytest.fixture
@@ -79,3 +87,27 @@ def test_window_sizes_default_to_half_a_block(stride, block_size, sizes):
 def test_a_stride_beyond_the_block_is_refused():
     with pytest.raises(ParameterError, match=r"evaluate.stride is 9: it must be at most model.block_size, 8"):
         window_sizes(EvaluateParams(stride=9), 8)
+
+
+@pytest.mark.parametrize("stride", [3, 4, 6, 12])
+@pytest.mark.parametrize("length", [9, 13, 40, 61])
+def test_the_sliding_loss_needs_no_second_evaluation_of_blocks(stride, length):
+    model = randomize(build_model(model_params(block_size=12), 5)).eval()
+    val = torch.randint(5, (length,))
+    blockwise = evaluate_loss(model, blockwise_windows(val, 12, 2)).token_losses
+    expected = evaluate_loss(model, sliding_windows(val, 12, stride, 2)).loss
+    assert sliding_loss(model, val, stride, 2, blockwise, lambda windows: windows) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("length", "vocab_size", "piece"), [(100, 65, 32), (10_000, 65, 156), (1_000_000, 65, 512), (1_000_000, 1 << 20, 4)]
+)
+def test_n_grams_are_counted_64_times_in_pieces_that_fit_in_memory(length, vocab_size, piece):
+    assert adaptive_piece(build_model(model_params(kind="kneser_ney"), vocab_size), length) == piece
+
+
+def test_only_the_part_of_the_text_that_the_model_has_counted_counts():
+    train = torch.arange(1000)
+    assert torch.equal(counted_tokens(train, 0), train)
+    assert len(counted_tokens(train, 128)) == 128
+    assert counted_tokens(train, 128)[-1] == 999  # pieces from the whole text

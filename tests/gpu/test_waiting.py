@@ -75,15 +75,17 @@ def fitted_model(kind: str, tokens: Tensor, vocab_size: int) -> LanguageModel:
 @pytest.mark.parametrize(("size", "batch", "length"), [(2, 1, 1), (2, 3, 17), (5, 2, 60), (300, 1, 60)])
 @pytest.mark.parametrize("num_lengths", [1, 4, 9])
 @pytest.mark.parametrize("max_entries", [1, 1 << 23])
-def test_the_matrix_of_matches_equals_the_list(size, batch, length, num_lengths, max_entries, monkeypatch):
+@pytest.mark.parametrize("last_only", [False, True])
+def test_the_matrix_of_matches_equals_the_list(size, batch, length, num_lengths, max_entries, last_only, monkeypatch):
     monkeypatch.setattr("stages.models.ngram.context_matches.MAX_MATRIX_ENTRIES", max_entries)
     torch.manual_seed(length)
     ids = torch.randint(size, (batch, length))
     ids[:, length // 2 :] = ids[:, : length - length // 2]  # a long match
-    matrix, pairs = MatchMatrix.find(ids, num_lengths), MatchingPairs.find(ids, num_lengths)
+    last = -(-length // 3) if last_only else length
+    matrix, pairs = MatchMatrix.find(ids, num_lengths, last), MatchingPairs.find(ids, num_lengths, last)
     assert torch.equal(matrix.counts, pairs.counts)
     for lengths in {1, num_lengths}:
-        weights, out = torch.rand(lengths, batch * length), torch.rand(batch * length, size)
+        weights, out = torch.rand(lengths, batch * last), torch.rand(batch * last, size)
         expected = pairs.add_followers(out.clone(), weights)
         torch.testing.assert_close(matrix.add_followers(out.clone(), weights), expected)
 

@@ -1,89 +1,147 @@
-import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
-from stages.losses.adaptive import recounting_windows
-from stages.losses.losses import evaluate_loss, token_losses
-from stages.losses.windows import Windows, sliding_windows
+from stages.losses.adaptive import adaptive_loss
+from stages.losses.losses import evaluate_loss
+from stages.losses.windows import sliding_windows
 from stages.models.base import LanguageModel, build_model
+from stages.models.gpt import GPT
+from stages.models.kneser_ney import KneserNey
+from stages.models.ngram.context_index import ContextIndex
+from stages.models.ngram.mixture import expert_probs
+from stages.models.ngram.running import RunningCounts, RunningExperts
 from tests.conftest import model_params
 
-VOCAB_SIZE, BLOCK_SIZE, STRIDE = 7, 12, 6
+VOCAB_SIZE, BLOCK_SIZE, START = 7, 12, 301
 GENERATOR = torch.Generator().manual_seed(1)
-TRAIN = torch.randint(VOCAB_SIZE, (300,), generator=GENERATOR)
+TRAIN = torch.randint(VOCAB_SIZE, (START - 1,), generator=GENERATOR)
 VAL = torch.randint(VOCAB_SIZE, (40,), generator=GENERATOR).repeat(4)[:130]  # repeats itself outside of a block
+TEXT = torch.cat((TRAIN, VAL))
+TOKEN_CLASSES = torch.stack((torch.arange(VOCAB_SIZE), torch.arange(VOCAB_SIZE) == 3, torch.arange(VOCAB_SIZE) == 5))
 KINDS: dict[str, dict[str, Any]] = {
-    "gpt": {"prior": "kneser_ney", "cache_lm": True, "context_experts": True},
+    "gpt": {"prior": "kneser_ney", "cache_lm": True, "context_experts": True, "sliding_window": 5, "n_layer": 2},
     "without context experts": {"prior": "kneser_ney", "cache_lm": True},
+    "n-grams only": {"prior": "kneser_ney"},
     "kneser_ney": {"kind": "kneser_ney"},
-    "bigram": {"kind": "bigram"},
-    "without prior": {},
 }
 
 
-class Recorder(LanguageModel):
-    """Records what it counts."""
-
-    counted = TRAIN
-
-    def recount(self, tokens: Tensor) -> None:
-        self.counted = tokens
-
-
-def new_model(kind: str) -> LanguageModel:
+def new_model(kind: str, noise: float = 0.02) -> LanguageModel:
     torch.manual_seed(2)
     model = build_model(model_params(block_size=BLOCK_SIZE, **KINDS[kind]), VOCAB_SIZE)
-    model.fit(TRAIN, torch.ones(3, VOCAB_SIZE, dtype=torch.int64))
+    model.fit(TRAIN, TOKEN_CLASSES.long())
     with torch.no_grad():
         for weights in model.parameters():
-            weights.add_(torch.randn_like(weights), alpha=0.02)
+            weights.add_(torch.randn_like(weights), alpha=noise)
     return model.eval()
 
 
-def windows() -> list[Windows]:
-    return list(sliding_windows(VAL, BLOCK_SIZE, STRIDE, batch_size=2))
+def pieces(size: int) -> Iterator[tuple[int, int]]:
+    """Yield the first token of each piece and the one after its last."""
+    for begin in range(START, len(TEXT), size):
+        yield begin, min(begin + size, len(TEXT))
 
 
-@pytest.mark.parametrize(("pieces", "expected"), [(1, 1), (2, 2), (4, 4), (10, 6), (1000, 12)])
-def test_all_text_before_a_piece_is_counted_and_nothing_that_is_still_to_be_predicted(pieces, expected):
-    model = Recorder(model_params(), VOCAB_SIZE)
-    predicted, counts = 1, []
-    for batch in recounting_windows(model, TRAIN, VAL, windows(), pieces):
-        seen = len(model.counted) - len(TRAIN)
-        assert torch.equal(model.counted, torch.cat((TRAIN, VAL[:seen])))
-        assert seen <= predicted < seen + max(len(VAL) / pieces, 2 * STRIDE) + BLOCK_SIZE
-        predicted += batch.count
-        counts.append(seen)
-    assert predicted == len(VAL)
-    assert len(set(counts)) == expected
-    assert pieces < 1000 or counts[1:] == [seen + 1 for seen in (12, 24, 36, 48, 60, 72, 84, 96, 108, 120, 126)]
+def logits_of(model: LanguageModel, text: Tensor, piece: int) -> Tensor:
+    with torch.inference_mode():
+        return torch.cat(list(model.adaptive_logits(text, START, piece)), dim=1)[0]
+
+
+@pytest.mark.parametrize("order", [2, 3, 6])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_n_grams_are_those_of_a_model_fitted_to_all_text_before_the_piece(order, size):
+    params = model_params(kind="kneser_ney", ngram_order=order)
+    logits = logits_of(KneserNey(params, VOCAB_SIZE), TEXT, size)
+    for begin, end in pieces(size):
+        fitted = KneserNey(params, VOCAB_SIZE)
+        fitted.fit(TEXT[:begin])
+        expected = fitted(TEXT[None, : end - 1])[0, begin - 1 :]
+        assert_close(logits[begin - START : end - START], expected)
+
+
+@pytest.mark.parametrize("order", [2, 6, 9])
+@pytest.mark.parametrize("start", [1, 2, 5])
+def test_a_training_text_may_be_shorter_than_an_n_gram(order, start):
+    params = model_params(kind="kneser_ney", ngram_order=order)
+    text = TEXT[: start + 3]
+    (logits,) = KneserNey(params, VOCAB_SIZE).adaptive_logits(text, start, 100)
+    fitted = KneserNey(params, VOCAB_SIZE)
+    fitted.fit(text[:start])
+    assert_close(logits[0], fitted(text[None, :-1])[0, start - 1 :])
+
+
+@pytest.mark.parametrize("cache_lm", [True, False])
+@pytest.mark.parametrize("size", [4, 30])
+def test_other_experts_use_all_text_before_each_token(cache_lm, size):
+    params = model_params(block_size=BLOCK_SIZE, prior="kneser_ney", cache_lm=cache_lm, context_experts=True)
+    token_classes = TOKEN_CLASSES.long()
+    experts = RunningExperts(params, VOCAB_SIZE, TEXT, START, token_classes)
+    index = ContextIndex(VOCAB_SIZE)  # empty: all occurrences are in the window, which is the whole text
+    index.token_classes = token_classes
+    for begin, end in pieces(size):
+        found = experts.predict(begin, end)
+        fitted = KneserNey(params, VOCAB_SIZE)
+        fitted.fit(TEXT[:begin])
+        window = TEXT[None, max(START - 1, end - 1 - max(BLOCK_SIZE, end - begin)) : end - 1]
+        rows = fitted.find_rows(TEXT[None, : end - 1])[:, begin - 1 :]
+        in_window = expert_probs(fitted.table, rows, window, cache_lm)
+        assert_close(found[:, :, :-2].exp(), in_window)
+        below = torch.zeros(1, end - 1, VOCAB_SIZE)
+        below[:, begin - 1 :] = in_window[:, :, -1]
+        assert_close(found[:, :, -2:], index.log_probs(TEXT[None, : end - 1], below)[:, begin - 1 :])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_is_that_of_models_fitted_to_all_text_before(kind):
+@pytest.mark.parametrize("size", [2, 32])
+def test_no_prediction_depends_on_a_later_token(kind, size):
     model = new_model(kind)
-    weights = dict(model.named_parameters())
-    total, seen = 0.0, 1
-    for batch in windows():
-        fitted = new_model(kind)
-        if seen > 1:
-            fitted.fit(torch.cat((TRAIN, VAL[:seen])), torch.ones(3, VOCAB_SIZE, dtype=torch.int64))
-        assert all(torch.equal(weights[name], weight) for name, weight in fitted.named_parameters())
-        total += float(next(token_losses(fitted, [batch])).sum())
-        seen += batch.count
-    loss = evaluate_loss(model, recounting_windows(model, TRAIN, VAL, windows(), 1000)).loss
-    assert loss == pytest.approx(total / (len(VAL) - 1), rel=1e-6)
+    logits = logits_of(model, TEXT, size)
+    for first_changed in (START, START + 40, len(TEXT) - 1):
+        changed = TEXT.clone()
+        changed[first_changed:] = (changed[first_changed:] + 3) % VOCAB_SIZE
+        found = logits_of(model, changed, size)
+        assert torch.equal(found[: first_changed - START + 1], logits[: first_changed - START + 1])
+        assert not torch.equal(found[-1], logits[-1]) or first_changed == len(TEXT) - 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_counting_the_text_so_far_helps_if_there_are_counts(kind):
+def test_pieces_change_nothing_but_the_counts(kind, monkeypatch):
     model = new_model(kind)
-    sliding = evaluate_loss(copy.deepcopy(model), windows()).loss
-    adaptive = evaluate_loss(model, recounting_windows(model, TRAIN, VAL, windows(), 1000)).loss
-    if kind in ("bigram", "without prior"):
-        assert adaptive == sliding
-    else:
-        assert adaptive < sliding - 0.1
+    read = RunningCounts.read
+    monkeypatch.setattr(RunningCounts, "read", lambda counts, _: None if counts.end else read(counts, START))
+    at_once = logits_of(model, TEXT[: START + BLOCK_SIZE], BLOCK_SIZE)
+    for size in (1, 3, BLOCK_SIZE - 1):
+        assert_close(logits_of(model, TEXT[: START + BLOCK_SIZE], size), at_once)
+
+
+def test_the_network_is_that_of_the_model():
+    model = new_model("gpt")
+    assert isinstance(model, GPT)
+    (logits,) = model.adaptive_logits(TEXT[: START + BLOCK_SIZE], START, BLOCK_SIZE)
+    token_classes = TOKEN_CLASSES.long()
+    log_probs = RunningExperts(model.params, VOCAB_SIZE, TEXT, START, token_classes).predict(START, START + BLOCK_SIZE)
+    model._expert_log_probs = lambda *_: log_probs  # type: ignore[method-assign]
+    assert_close(logits, model(TEXT[None, START - 1 : START - 1 + BLOCK_SIZE]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_is_the_mean_over_all_tokens_but_the_first(kind):
+    model, advanced = new_model(kind), list[int]()
+    loss = adaptive_loss(model, TRAIN, VAL, 7, advanced.append)
+    log_probs = logits_of(model, TEXT, 7).log_softmax(-1)
+    assert loss == pytest.approx(-float(log_probs[range(len(VAL) - 1), VAL[1:]].mean()), rel=1e-6)
+    assert advanced == [7] * 18 + [3]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_counting_the_text_so_far_helps(kind):
+    model = new_model(kind, noise=0.0)
+    sliding = evaluate_loss(model, sliding_windows(VAL, BLOCK_SIZE, BLOCK_SIZE // 2, batch_size=2)).loss
+    assert adaptive_loss(model, TRAIN, VAL, 7) < sliding - 0.1
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    assert all(torch.equal(state[name], value) for name, value in new_model(kind, noise=0.0).state_dict().items())

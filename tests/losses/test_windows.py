@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from stages.losses.windows import blockwise_windows, evenly_spaced_windows, sliding_windows, subsample
+from stages.losses.windows import (
+    blockwise_windows,
+    evenly_spaced_windows,
+    predicted_in_blocks,
+    sliding_windows,
+    subsample,
+)
 
 TEXT = torch.arange(23)
 
@@ -30,6 +36,17 @@ def test_sliding_predicts_every_character_once_with_enough_before_it(length, str
     found = predicted(sliding_windows(TEXT[:length], 6, stride, 2))
     assert sorted(character for character, _ in found) == list(range(1, length))
     assert all(seen >= min(character, 6 - stride + 1) for character, seen in found)
+
+
+@pytest.mark.parametrize("length", [2, 5, 7, 8, 9, 13, 18, 19, 23])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 5, 6])
+def test_windows_that_are_blocks_can_be_left_out(length, stride):
+    text = TEXT[:length]
+    in_blocks = predicted_in_blocks(length, 6, stride)
+    by_blocks = [pair for pair in predicted(blockwise_windows(text, 6, 2)) if in_blocks[pair[0] - 1]]
+    others = predicted(sliding_windows(text, 6, stride, 2, without_blocks=True))
+    assert sorted(by_blocks + others) == sorted(predicted(sliding_windows(text, 6, stride, 2)))
+    assert length < 13 or 6 % stride or len(by_blocks) > 6
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (3, 3), (100, 4)])

@@ -36,6 +36,13 @@ def test_later_tokens_do_not_change_earlier_predictions(window, prior, cache_lm)
     assert not torch.allclose(model(before)[:, 12:], model(after)[:, 12:])
 
 
+def test_only_distances_between_positions_matter_after_a_million_tokens():
+    model, ids = random_gpt(n_layer=2, sliding_window=4), random_ids()
+    kv_cache = model.new_kv_cache()
+    kv_cache.length = 1_000_000
+    torch.testing.assert_close(model(ids, kv_cache=kv_cache), model(ids), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("first", [0, 5, 11, 19])
 @pytest.mark.parametrize("window", [0, 4])
 @pytest.mark.parametrize("prior", ["none", "kneser_ney"])

@@ -87,7 +87,7 @@ class ContextIndex(nn.Module):
         followers: IntArray = ids[1:].numpy().astype(np.uint8 if self.vocab_size <= 1 << 8 else np.int32)
         parts: dict[str, list[IntArray]] = {name: [] for name in (*BUFFERS, "rows", "fold_starts", "fold_counts")}
         row_count = 0
-        for index, keys in enumerate(_keys_of_text(ids[:-1], self.token_classes.cpu())):
+        for index, keys in enumerate(keys_of_text(ids[:-1], self.token_classes.cpu())):
             order = np.argsort(keys, kind="stable").astype(np.int32)
             ordered = keys[order]
             is_new = np.append(np.ones(min(1, length), bool), ordered[1:] != ordered[:-1])
@@ -249,7 +249,7 @@ def back_off(followers: Tensor, counts: Tensor, probs: Tensor) -> Tensor:
     return out.scatter_add_(0, cells.flatten(), weight.flatten()).view(size, len(KINDS), vocab_size)
 
 
-def _keys_of_text(ids: Tensor, token_classes: Tensor) -> IntArray:
+def keys_of_text(ids: Tensor, token_classes: Tensor) -> IntArray:
     """Return the keys of all contexts of a long text, (N,), as (contexts, N) int32, in pieces to save memory.
 
     A context that begins more than PIECE_OVERLAP tokens before a piece is cut.

@@ -16,7 +16,7 @@ MAX_MATRIX_ENTRIES = 1 << 23  # of weights at once
 
 
 class ContextMatches(Protocol):
-    """The matches in a batch of windows, (B, T), whose positions are numbered together, N = B * T."""
+    """The matches of positions in a batch of windows, numbered together from 0 to N."""
 
     @property
     def counts(self) -> Tensor:
@@ -35,10 +35,13 @@ class ContextMatches(Protocol):
         """
 
 
-def find_context_matches(ids: Tensor, num_lengths: int) -> ContextMatches:
-    """Return the matches in windows, (B, T), for contexts of MIN_CONTEXT … MIN_CONTEXT + num_lengths - 1 tokens."""
+def find_context_matches(ids: Tensor, num_lengths: int, last: int) -> ContextMatches:
+    """Return the matches of the `last` positions of windows, (B, S), in which N = B * last.
+
+    The contexts have MIN_CONTEXT … MIN_CONTEXT + num_lengths - 1 tokens.
+    """
     find = MatchingPairs.find if ids.device.type == "cpu" else MatchMatrix.find
-    return find(ids, num_lengths)
+    return find(ids, num_lengths, last)
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,11 @@ class MatchingPairs:
     """A list of the pairs of positions that end with the same tokens.
 
     Attributes:
-        later: the later position of each pair.
-        earlier: the earlier position, in the same window.
+        later: the later position of each pair, among those whose matches were asked for.
+        earlier: the earlier position, in the same window, among all positions.
         length_index: number of tokens that match, less MIN_CONTEXT.
         counts: see `ContextMatches`.
-        ids: the flattened windows, (N,).
+        ids: the flattened windows, (B * S,).
     """
 
     later: Tensor
@@ -60,11 +63,17 @@ class MatchingPairs:
     ids: Tensor
 
     @classmethod
-    def find(cls, ids: Tensor, num_lengths: int) -> "MatchingPairs":
+    def find(cls, ids: Tensor, num_lengths: int, last: int) -> "MatchingPairs":
         """See `find_context_matches`."""
         later, earlier = _matching_pairs(ids)
         flat_ids, window_size = ids.flatten(), ids.shape[1]
-        counts = torch.zeros(num_lengths, len(flat_ids), device=ids.device)
+        skipped = window_size - last  # in each window
+        number = later
+        if skipped:
+            is_last = later % window_size >= skipped
+            later, earlier = later[is_last], earlier[is_last]
+            number = later - (torch.div(later, window_size, rounding_mode="floor") + 1) * skipped
+        counts = torch.zeros(num_lengths, len(ids) * last, device=ids.device)
         length_index = torch.zeros_like(later)
         # The pairs that still match, and their positions.
         pairs, pair_later, pair_earlier = torch.arange(len(later), device=ids.device), later, earlier
@@ -75,8 +84,8 @@ class MatchingPairs:
                 matches = inside & (flat_ids[pair_later - back] == flat_ids[pair_earlier - back])
                 pairs, pair_later, pair_earlier = pairs[matches], pair_later[matches], pair_earlier[matches]
                 length_index[pairs] = index
-            counts[index] = torch.bincount(pair_later, minlength=len(flat_ids))
-        return cls(later, earlier, length_index, counts, flat_ids)
+            counts[index] = torch.bincount(number[pairs], minlength=counts.shape[1])
+        return cls(number, earlier, length_index, counts, flat_ids)
 
     def add_followers(self, out: Tensor, weights: Tensor) -> Tensor:
         """See `ContextMatches`."""
@@ -92,9 +101,9 @@ class MatchMatrix:
 
     Attributes:
         match_lengths: [b, i, j] is how many of the tokens that end at i equal those that end at j < i, at most the
-            longest context; (B, T, T) uint8.
+            longest context; (B, T, S) uint8, for the last T positions i.
         counts: see `ContextMatches`.
-        ids: the windows, (B, T).
+        ids: the windows, (B, S).
     """
 
     match_lengths: Tensor
@@ -102,22 +111,23 @@ class MatchMatrix:
     ids: Tensor
 
     @classmethod
-    def find(cls, ids: Tensor, num_lengths: int) -> "MatchMatrix":
+    def find(cls, ids: Tensor, num_lengths: int, last: int) -> "MatchMatrix":
         """See `find_context_matches`."""
         equal = (ids[:, :, None] == ids[:, None, :]).tril(-1).to(torch.uint8)
         match_lengths = equal
         for _ in range(MIN_CONTEXT + num_lengths - 2):
             match_lengths = equal * (1 + F.pad(match_lengths[:, :-1, :-1], (1, 0, 1, 0)))
+        match_lengths = match_lengths[:, ids.shape[1] - last :]
         counts = [(match_lengths >= MIN_CONTEXT + index).sum(-1).flatten() for index in range(num_lengths)]
         return cls(match_lengths, torch.stack(counts).float(), ids)
 
     def add_followers(self, out: Tensor, weights: Tensor) -> Tensor:
         """See `ContextMatches`."""
-        (batch, length), vocab_size = self.ids.shape, out.shape[1]
+        (batch, length, window_size), vocab_size = self.match_lengths.shape, out.shape[1]
         weights = F.pad(weights, (0, 0, MIN_CONTEXT, 0)).view(-1, batch, length).movedim(0, -1)  # by number of tokens
         out = out.view(batch, length, vocab_size)
         tokens = torch.arange(vocab_size, device=out.device)
-        size = max(1, MAX_MATRIX_ENTRIES // length**2)
+        size = max(1, MAX_MATRIX_ENTRIES // (length * window_size))
         results = []
         for start in range(0, batch, size):
             part = slice(start, start + size)

@@ -24,25 +24,30 @@ def num_lengths(order: int) -> int:
 
 
 def expert_log_probs(table: BackoffTable, rows: Tensor, ids: Tensor, cache_lm: bool) -> Tensor:
-    """Return the log-probabilities of the next token by each expert.
+    """Return the log-probabilities of the next token by each expert, (B, T, experts, V); see `expert_probs`."""
+    return expert_probs(table, rows, ids, cache_lm).log()
+
+
+def expert_probs(table: BackoffTable, rows: Tensor, ids: Tensor, cache_lm: bool) -> Tensor:
+    """Return the distributions of the next token by each expert.
 
     Args:
         table: n-gram probabilities of the training text.
-        rows: table rows at each position, (B, T, order).
-        ids: windows, (B, T).
+        rows: table rows at the last T positions of the windows, (B, T, order).
+        ids: windows, (B, T or more).
         cache_lm: whether the cache language model of the window is one of the experts.
 
     Returns:
         (B, T, experts, V): first the n-gram model; with `cache_lm` also the cache language model twice, first with the
         bigram distribution of the training text to back off to, then with the n-gram model, counts and all.
     """
-    probs: Tensor = table(rows.flatten(0, 1)).view(*ids.shape, -1)
+    probs: Tensor = table(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
     if not cache_lm:
-        return probs[:, :, None].log()
+        return probs[:, :, None]
     bigram_probs: Tensor = table(rows[:, :, :2].flatten(0, 1)).view_as(probs)
     lengths = num_lengths(rows.shape[-1])
-    matches = find_context_matches(ids, lengths)
+    matches = find_context_matches(ids, lengths, rows.shape[1])
     cache_probs = apply_cache_lm(matches, bigram_probs, constant(BIGRAM_STRENGTHS, probs.device))
     strengths = ngram_strengths(table.totals[rows], lengths)
     adapted_probs = apply_cache_lm(matches, probs, strengths)
-    return torch.stack((probs, cache_probs, adapted_probs), dim=2).log()
+    return torch.stack((probs, cache_probs, adapted_probs), dim=2)

@@ -30,7 +30,7 @@ def naive_cache_lm(ids: Tensor, p: Tensor, strengths: Tensor) -> Tensor:
 
 
 def cache_lm_probs(ids: Tensor, p: Tensor, strengths: Tensor) -> Tensor:
-    return apply_cache_lm(find_context_matches(ids, 6), p, strengths)
+    return apply_cache_lm(find_context_matches(ids, 6, ids.shape[1]), p, strengths)
 
 
 @pytest.mark.parametrize("lengths", [6, 2, 1])
