@@ -25,7 +25,7 @@ from benchmarks.training_inputs import TrainingInputs, read_inputs
 from stages.core.logs import peak_memory
 from stages.generation.params import SamplingParams
 from stages.generation.streaming import generate_tokens
-from stages.losses.losses import evaluate_loss
+from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import blockwise_windows
 from stages.models.base import LanguageModel, count_parameters
 from stages.train.checkpoint import restore_tensors, state_tensors

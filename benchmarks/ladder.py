@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.results import FOLDER, read_conditions, write_results
 from benchmarks.training_inputs import read_inputs
-from stages.losses.losses import evaluate_loss
+from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import blockwise_windows
 from stages.models.base import count_parameters
 

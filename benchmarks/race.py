@@ -24,7 +24,7 @@ from ruamel.yaml import YAML
 from benchmarks.results import FOLDER, read_conditions, write_results
 from benchmarks.training_inputs import read_inputs
 from stages.core.logs import peak_memory
-from stages.losses.losses import evaluate_loss
+from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import blockwise_windows, sliding_windows
 from stages.models.base import LanguageModel
 from stages.train.trainer import Trainer

@@ -71,7 +71,7 @@ from stages.core.params import read_section
 from stages.models.params import ModelParams
 from stages.tokenizers.bpe import BpeTokenizer
 from stages.tokenizers.char import CharTokenizer
-from stages.models.ngram.cross_fitting import CrossFittedPrior
+from stages.models.ngram.cross_fitting import CrossFittedExperts
 
 text, order = Path(sys.argv[1]).read_text(), int(sys.argv[2])
 params = ModelParams(ngram_order=order)
@@ -80,7 +80,7 @@ ids = torch.from_numpy(tokenizer.encode(text).astype("int64"))
 before = peak_memory()
 levels = KneserNey(params, len(tokenizer)).count(ids)
 counted = peak_memory()
-CrossFittedPrior(levels, len(tokenizer), params.cross_fit_folds, params.cache_lm)
+CrossFittedExperts(levels, len(tokenizer), params.cross_fit_folds, params.cache_lm)
 for value in (counted, peak_memory()):
     print((value - before) * 2**20 / len(ids))
 """

@@ -417,7 +417,7 @@ pd.DataFrame({"score": row_scores, "e^score": powers, "weight": row_weights}, in
 # matrices until the queries find keys that are useful: a vowel may learn to look for the consonants before it.
 #
 # **Three linear layers, or one?** The three can be one layer of three times the width whose output is split; the result is the
-# same, and one large product is faster than three small ones. Folio's `gpt` does that (`qkv` in `stages/models/gpt.py`), and its
+# same, and one large product is faster than three small ones. Folio's `gpt` does that (`qkv` in `stages/models/gpt_block.py`), and its
 # `head` has three, as in the lecture.
 #
 # **Why a linear layer to head_size?** It chooses what of the 32 channels the head compares and passes on. A head has fewer channels

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import click
 
-from stages.core.options import Program
+from stages.core.options import ExitCodeCommand
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "download": ("stages.download.command", "Fetch the text and record where it came from."),
@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-class LazyGroup(Program, click.Group):
+class LazyGroup(ExitCodeCommand, click.Group):
     """A group that knows its commands by name and imports them when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from stages.cli import COMMANDS, folio
 from stages.core.errors import InputError, TextError, WorkError
-from stages.core.options import KILLED, StageCommand
+from stages.core.options import KILLED, FolioCommand
 from tests.import_graph import ROOT
 
 NO_MEMORY = "not enough memory ({}); end other programs, or set smaller sizes in params.yaml, such as batch_size"
@@ -67,7 +67,7 @@ def test_an_unknown_command_is_refused():
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(error, exit_code, line):
-    @click.command(cls=StageCommand)
+    @click.command(cls=FolioCommand)
     def fails() -> None:
         raise error
 
@@ -78,7 +78,7 @@ def test_an_error_is_one_line_and_an_exit_code(error, exit_code, line):
 
 @pytest.mark.parametrize("bug", [ZeroDivisionError(), RuntimeError("a bug"), OSError(errno.EINVAL, "a bug")])
 def test_our_own_bugs_keep_their_traceback(bug):
-    @click.command(cls=StageCommand)
+    @click.command(cls=FolioCommand)
     def fails() -> None:
         raise bug
 
@@ -123,7 +123,7 @@ def test_the_exit_code_is_written_for_a_program_that_hides_it(tmp_path, monkeypa
     path.write_text(before)
     monkeypatch.setenv("FOLIO_EXIT_FILE", str(path))
 
-    @click.command(cls=StageCommand)
+    @click.command(cls=FolioCommand)
     def stage() -> None:
         assert path.read_text() == (before or f"{KILLED}\n")
         sys.exit(code) if code is not None else 1 / 0
@@ -140,7 +140,7 @@ def test_quiet_logs_nothing_and_verbose_logs_the_duration(option, levels, monkey
     Path("params.yaml").touch()
     request.addfinalizer(lambda: logs.log.setLevel(logging.INFO))
 
-    @click.command(cls=StageCommand)
+    @click.command(cls=FolioCommand)
     def work() -> None:
         logs.start_log("work")
         logs.log.info("worked")

@@ -29,9 +29,9 @@ def test_a_folder_imports_only_what_it_may(module):
     assert imported <= set(allowed)
 
 
-def test_training_imports_no_generation_of_text_but_the_plain_generator():
+def test_training_imports_no_generation_of_text_but_the_reference_generator():
     modules = closure({"stages.train.command"})
-    assert "stages.models.plain_generator" in modules
+    assert "stages.models.reference_generator" in modules
     assert not [name for name in modules if name.startswith("stages.generation")]
 
 

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import logging
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -12,16 +14,24 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from stages.core.logs import log
+from stages.evaluate.measurements import measure_losses
 from stages.metrics.prediction_file import read_predictions
 from stages.models.model_folder import load_model, save_model
+from stages.report.report_page import SHOWN_METRICS
 from stages.tokenizers.registry import load_tokenizer
-from stages.tokenizers.token_files import load_sources, load_tokens
+from stages.tokenizers.token_files import TokenSource, load_sources, load_tokens, write_metadata
 from stages.train.command import flat_params, read_job
 from stages.train.distributed import ProcessGroup
 from tests.conftest import make_text
 from tests.import_graph import KINDS
 from tests.report.conftest import write_provenance
 from tests.small_project import run, set_params
+
+
+@pytest.fixture(autouse=True)
+def _few_tokens_for_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.evaluate.measurements.OVERLAP_LENGTH", 24)
 
 
 @pytest.fixture
@@ -102,14 +112,7 @@ def test_every_model_trains_evaluates_and_samples(project, model):
     assert metrics["adaptive_val_loss"] < metrics["sliding_val_loss"] + 0.05
     assert metrics["short_block_val_loss"] >= metrics["val_loss"] - 0.01
     assert metrics["unigram_val_loss"] > metrics["bigram_val_loss"] > metrics["kneser_ney_val_loss"]
-    assert set(metrics) == {
-        "val_loss", "val_loss_per_character", "val_loss_per_byte", "val_bits_per_byte",
-        "train_loss", "val_bits_per_character", "val_perplexity", "val_accuracy", "parameters",
-        "tokens_seen", "sliding_val_loss", "adaptive_val_loss",
-        "uniform_val_loss", "unigram_val_loss", "bigram_val_loss",
-        "kneser_ney_val_loss", "short_block_val_loss", "generalization_gap",
-            "calibration_error", "copied_share", "longest_copy", "val_copied_share",
-    }  # fmt: skip
+    assert set(metrics) == SHOWN_METRICS
     assert metrics["val_loss_per_byte"] == metrics["val_loss_per_character"] == metrics["val_loss"]  # plain letters
     run("sample", "--output", "reports/samples.txt")
     page = Path("reports/samples.txt").read_text()
@@ -266,7 +269,7 @@ def test_sample_needs_nothing_but_the_model(with_model, tmp_path, monkeypatch):
         (["--prompt", "the 7"], "unknown characters: '7' (U+0037, first at position 4)"),
         (["--prompt", ""], "sample.prompt is ''"),
         (["--temperature", "-1"], "sample.temperature is -1.0"),
-        (["--model", "nowhere"], "nowhere has no model"),
+        (["--model", "nowhere"], "nowhere; run this in the project folder, or name the folder of a model"),
         (["--params", "none.yaml"], "none.yaml does not exist"),
     ],
 )
@@ -292,7 +295,7 @@ def test_a_model_that_is_worse_than_counting_is_reported_everywhere(project):
     write_provenance()
     run("report")
     for name in ("report.html", "model_card.md"):
-        assert "Worse than counting." in Path("reports", name).read_text()
+        assert "Worse than the n-gram baseline." in Path("reports", name).read_text()
 
 
 def test_trackers_are_told_the_budget_and_every_setting(project):
@@ -377,3 +380,101 @@ def test_a_model_whose_loss_is_no_number_is_refused(with_model):
     save_model(Path("models"), trained.model, trained.tokenizer, trained.training)
     assert "the loss of the model in models is nan; train it again" in run("evaluate", fails=2).stderr
     assert not Path("reports/metrics.json").exists()
+
+
+def test_a_continued_training_takes_the_architecture_from_the_model_to_start_from(with_model):
+    shutil.copytree("models", "first")
+    chosen = {"sliding_window": "auto", "context_experts": "auto"}
+    set_params(model={"sliding_window": 4, "context_experts": False})
+    run("train")
+    shutil.copytree("models", "second")
+    for folder, window, has_experts in (("first", 8, True), ("second", 4, False)):
+        set_params(model=chosen, train={"init_from": folder, "max_steps": 2})
+        run("train")
+        params = load_model(Path("models")).model.params
+        assert (params.sliding_window, params.context_experts) == (window, has_experts)
+    set_params(model={"n_embd": 32, "ngram_order": 3}, train={"init_from": "first"})
+    result = run("train", fails=2)
+    assert "(model.n_embd is 16 there, 32 here); set `model:` to its values" in result.stderr
+
+
+def test_text_is_not_held_out_for_nothing(project):
+    set_params(train={"held_out_fraction": 0.2})
+    result = run("train", fails=2)
+    assert (
+        "held_out_fraction is 0.2, but nothing uses the held-out text: set keep to best, or patience" in result.stderr
+    )
+
+
+@pytest.mark.parametrize("option", [("--output", "reports/samples.txt"), ("--json",)])
+def test_an_interactive_session_has_no_output_file(option):
+    assert (
+        "--interactive cannot be used with --output or --json"
+        in run("sample", "--interactive", *option, fails=2).stderr
+    )
+
+
+@pytest.mark.parametrize(("min_count", "warns"), [(1, False), (10_000, True)])
+def test_the_share_of_unknown_characters_is_reported(project, min_count, warns):
+    set_params(tokenize={"min_count": min_count}, sample={"prompt": " "})
+    assert re.search(r"[\d.]+ % of the characters are encoded as \ufffd", run("tokenize").stderr)
+    try:
+        assert ("are encoded as \ufffd" in run("tokenize", "--quiet").stderr) == warns
+    finally:
+        log.setLevel(logging.INFO)  # --quiet is for the rest of the process
+
+
+def test_bpe_says_if_it_finds_fewer_tokens(project):
+    set_params(tokenize={"kind": "bpe", "vocab_size": 60_000})
+    assert re.search(r"tokenize.vocab_size is 60000, but BPE finds only \d+ tokens in the text", run("tokenize").stderr)
+
+
+def test_a_dry_run_refuses_what_training_would_refuse(project):
+    set_params(compute={"device": "mps"})
+    assert "compute.device is 'mps'" in run("train", "--dry-run", fails=2).stderr
+
+
+def test_more_processes_than_cores_are_announced(project):
+    set_params(train={"processes": 512, "batch_size": 512})
+    assert "train.processes is 512, but there are only" in run("train", "--dry-run").stderr
+
+
+def test_the_remaining_time_is_logged(project):
+    lines = run("train").stderr
+    assert re.search(r"step 10 of 30, loss [\d.]+, \d+ s left", lines)
+    assert re.search(r"step 30 of 30, loss [\d.]+, 0 s left", lines)
+
+
+def test_evaluation_counts_the_part_of_the_text_that_training_counted(project, monkeypatch):
+    tokenizer = load_tokenizer(Path("data/tokens/tokenizer.json"))
+    write_metadata(Path("data/tokens"), tokenizer, [TokenSource(0, 1.0), TokenSource(3000, 9.0)])
+    set_params(train={"max_tokens": 1000, "max_steps": 2})
+    run("train")
+    counted = []
+
+    def measure(*arguments):
+        counted.append(arguments[2])
+        return measure_losses(*arguments)
+
+    monkeypatch.setattr("stages.evaluate.command.measure_losses", measure)
+    run("evaluate")
+    expected = read_job(Path("params.yaml"), Path("data/tokens"), ProcessGroup()).train_ids
+    assert 900 < len(expected) <= 1000
+    assert np.array_equal(counted[0].numpy(), expected)
+
+
+@pytest.mark.parametrize(("threads", "used"), [(0, 1), (2, 2)])
+def test_few_samples_use_one_thread_unless_params_yaml_says_otherwise(with_model, threads, used):
+    set_params(compute={"threads": threads})
+    run("sample", "--output", "reports/samples.txt")
+    assert torch.get_num_threads() == used
+
+
+def test_runs_are_compared_in_a_project_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"{tmp_path} has no dvc.yaml; run this in the project folder" in run("compare", "HEAD", fails=2).stderr
+
+
+def test_the_plan_says_that_windows_share_the_tokens_of_a_step(project):
+    set_params(model={"block_size": "auto", "sliding_window": "auto"}, train={"batch_size": 64})
+    assert re.search(r"model.block_size +32 +64 windows share 2048 tokens per step", run("train", "--dry-run").stderr)

@@ -120,7 +120,7 @@ def tokens_to_device(token_ids: NDArray[np.unsignedinteger[Any]], device: torch.
 
 
 @cache
-def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+def cached_tensor(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Return numbers as a tensor, (N,) float32, on a device; copied there once, because every copy waits for a GPU."""
     with torch.inference_mode(False):
         return torch.tensor(values, device=device)

@@ -48,7 +48,8 @@ class Interrupted(FolioError):
     """A signal stopped the stage after its progress was saved."""
 
     def __init__(self, signal: int) -> None:
-        super().__init__(f"stopped by {signals.Signals(signal).name}; the next run resumes from the saved checkpoint")
+        name = "Ctrl-C (SIGINT)" if signal == signals.SIGINT else signals.Signals(signal).name
+        super().__init__(f"stopped by {name}; the next `dvc repro` or `folio train` resumes from the saved checkpoint")
         self.exit_code = 128 + signal
 
 

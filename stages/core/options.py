@@ -29,7 +29,7 @@ KILLED = 137  # 128 + SIGKILL, which Linux also sends to a process if there is n
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Program(click.Command):
+class ExitCodeCommand(click.Command):
     """A command that can be run as a program."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as in Click
@@ -52,7 +52,7 @@ class Program(click.Command):
             path.write_text(f"{code}\n" if code else "", encoding="ascii")
 
 
-class StageCommand(Program):
+class FolioCommand(ExitCodeCommand):
     """A command that reports a FolioError as one line on standard error; other exceptions keep their traceback."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in Click
@@ -73,7 +73,7 @@ class StageCommand(Program):
             raise
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in Click
-        """Run the command; on failure, exit with 1 (failed work), 2 (invalid input), 130 or 143 (signals)."""
+        """Run the command; on failure, exit with 1 (failed work), 2 (invalid input) or 128 + a signal."""
         start = time.monotonic()
         params_path = ctx.params.get("params_path")
         try:

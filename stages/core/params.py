@@ -3,6 +3,7 @@
 A stage checks the whole file before it begins, but its result depends on its own sections only.
 """
 
+import difflib
 import os
 import reprlib
 from functools import cache
@@ -12,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from stages.core.errors import ParameterError
 from stages.core.records import Record
@@ -60,6 +61,11 @@ MAX_BUDGET = 1_000_000  # minutes
 MAX_INTEGER = 2**62
 FilePath = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
 
+YAML_NAMES = {None: "null", True: "true", False: "false"}
+EXAMPLES = {  # what is allowed, by the type of a problem, if Pydantic's words are those of Python
+    "dict_type": 'it must be a mapping, such as {"*.md": 1.0}', "list_type": "it must be a list, in square brackets",
+    "bool_type": "it must be true or false", "too_short": "it must not be empty",
+}  # fmt: skip
 AUTO = "auto"
 PARTIAL = "partial"  # validation context: some keys are still to be chosen, so keys are not compared with each other
 
@@ -77,7 +83,7 @@ class Section(Record):
     def _check_integers(self) -> Self:
         for name, value in self:
             if isinstance(value, int) and abs(value) > MAX_INTEGER:
-                raise ValueError(f"{name} is {show(value)}: it must be at most {MAX_INTEGER}")
+                raise ValueError(f"{name} is {shorten_repr(value)}: it must be at most {MAX_INTEGER}")
         return self
 
 
@@ -94,6 +100,11 @@ def check_file(path: Path) -> None:
     """
     document = _read_yaml(path)
     read_budget(path)
+    known = ("budget", *SECTIONS)
+    for name in document:  # a section of the user's own is ignored
+        similar = difflib.get_close_matches(str(name), known, 1, cutoff=0.7)
+        if name not in known and similar and similar[0] not in document:
+            raise ParameterError(f"{path}: {shorten_repr(name)} is not a known name; did you mean {similar[0]}?")
     for name, place in SECTIONS.items():
         if name in document or "DVC_STAGE" in os.environ:
             module, _, class_name = place.partition(":")
@@ -137,8 +148,8 @@ def read_budget(path: Path) -> float:
     value = _read_yaml(path).get("budget", 1)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_BUDGET:
         raise ParameterError(
-            f"{path}: budget is {show(value)}: it must be a number of minutes above 0, such as 1 or 0.5, and at most "
-            f"{MAX_BUDGET}"
+            f"{path}: budget is {shorten_repr(value)}: it must be a number of minutes above 0, such as 1 or 0.5, and "
+            f"at most {MAX_BUDGET}"
         )
     return float(value)
 
@@ -175,11 +186,27 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         document = _parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParameterError(f"{path} does not exist; run this in the project folder, or set --params") from None
+    except MarkedYAMLError as error:
+        raise ParameterError(f"{path} is not valid YAML{_place_and_problem(error)}") from None
     except (YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a number of 5,000 digits
         raise ParameterError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
-        raise ParameterError(f"{path} must contain sections such as 'model:' and 'train:', not {show(document)}")
+        raise ParameterError(
+            f"{path} must contain sections such as 'model:' and 'train:', not {shorten_repr(document)}"
+        )
     return document
+
+
+def _place_and_problem(error: MarkedYAMLError) -> str:
+    """Return the line and the problem of a YAML error, as the end of a sentence."""
+    mark = error.problem_mark or error.context_mark
+    context = f"{error.context}: " if error.context else ""
+    problem = f"{context}{error.problem}"
+    if "'\\t'" in problem:
+        problem = "a tab where only spaces are allowed; replace it"
+    elif "duplicate key" in problem:
+        problem = f"{str(error.problem).partition(' with value')[0]}; remove one of the two"
+    return f" (line {mark.line + 1}): {problem}" if mark else f": {problem}"
 
 
 @cache  # a stage reads several sections
@@ -187,12 +214,12 @@ def _parse_yaml(text: str) -> Any:  # noqa: ANN401 - whatever YAML held
     return YAML(typ="safe", pure=True).load(text)
 
 
-def show(value: object) -> str:
-    """Return a value as Python writes it, shortened: aliases in YAML can make one that would fill the memory."""
+def shorten_repr(value: object) -> str:
+    """Return a value as YAML or Python writes it, shortened: YAML's aliases can make one that would fill the memory."""
     shortener = reprlib.Repr()
     shortener.maxlevel = 2
     shortener.maxstring = shortener.maxother = 100
-    return shortener.repr(value)
+    return YAML_NAMES[value] if value is None or isinstance(value, bool) else shortener.repr(value)
 
 
 def _explain(problem: Any, where: str, auto_keys: frozenset[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
@@ -203,9 +230,9 @@ def _explain(problem: Any, where: str, auto_keys: frozenset[str]) -> str:  # noq
             new_key = RENAMED_KEYS[old_key]
             return f"{key} is now {new_key}; rename it" if new_key else f"{key} was removed; delete it"
         return f"{key} is not a known key; remove it or correct its spelling"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = EXAMPLES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     if problem["type"] == "value_error":
         return f"{key}: {message}"
     value = problem["input"]
     alternative = f", or {AUTO}" if key.removeprefix(".") in auto_keys else ""
-    return f"{key} is {show(value)} ({type(value).__name__}): {message[0].lower()}{message[1:]}{alternative}"
+    return f"{key} is {shorten_repr(value)} ({type(value).__name__}): {message[0].lower()}{message[1:]}{alternative}"

@@ -22,7 +22,7 @@ def in_copy() -> bool:
     return not here.is_relative_to(root) or ".dvc" in here.relative_to(root).parts
 
 
-def explain_copy() -> str:
+def missing_file_hint() -> str:
     """Return why a file may be missing in a copy, as the end of a message; nothing in the project itself."""
     if not in_copy():
         return ""
@@ -34,7 +34,7 @@ def install_command(extra: str) -> str:
     return f"pip install -e '.[{extra}]'" if Path("pyproject.toml").exists() else f"pip install 'folio-lm[{extra}]'"
 
 
-def finish_stage(stage: str, output: Path, *following: str) -> None:
+def log_next_steps(stage: str, output: Path, *following: str) -> None:
     """Log what a person who ran a stage by hand may want to run next; DVC runs the next stage itself.
 
     Args:

@@ -100,7 +100,14 @@ def read_record(path: Path, kind: type[R], writer: str) -> R:
 
 
 def parse_record(content: bytes | str, kind: type[R], path: Path, hint: str, error_type: type[InputError]) -> R:
-    """Return the document in the content of a JSON file; `path` and `hint` are for error messages.
+    """Return the document in the content of a JSON file.
+
+    Args:
+        content: of the file.
+        kind: class of the document.
+        path: of the file, for error messages.
+        hint: how to get a valid file, for error messages.
+        error_type: class of the error.
 
     Raises:
         InputError: of the type `error_type`, if it is not JSON or not a document of this kind.

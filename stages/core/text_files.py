@@ -1,6 +1,7 @@
 """Read UTF-8 text files in chunks, with errors that name the place."""
 
 import codecs
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,13 @@ from stages.core.errors import TextError
 
 CHUNK_BYTES = 8 << 20
 SAMPLE_BYTES = 4096
+COMPRESSION_SUFFIXES = {".gz", ".bz2", ".xz", ".zst"}
+# The first bytes of files that are not text, and what these are.
+BINARY_KINDS = {
+    b"%PDF": "a PDF", b"PK\x03\x04": "a ZIP archive (as are DOCX, XLSX and EPUB)", b"\x1f\x8b": "a gzip file",
+    b"\xfd7zXZ": "an xz file", b"\x28\xb5\x2f\xfd": "a Zstandard file", b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture", b"\xd0\xcf\x11\xe0": "an old Office document", b"\x7fELF": "a program",
+}  # fmt: skip
 HOW_TO_DOWNLOAD = "`dvc repro download` fetches it"
 
 
@@ -41,17 +49,33 @@ class Utf8Decoder:
             line = self.lines_read + buffer.count(b"\n", 0, error.start) + 1
             raise TextError(
                 f"{self.path} is not UTF-8: byte {position} (line {line}) is 0x{buffer[error.start]:02x}; convert it, "
-                f"for example with `iconv -f latin1 -t utf-8`"
+                f"for example from Latin-1: `{conversion_command('latin1', self.path)}`"
             ) from None
         self.bytes_read += len(content)
         self.lines_read += content.count(b"\n")
         return text
 
     def _check_encoding(self, content: bytes) -> None:
-        """Raise an error if the beginning of the text is UTF-16 or UTF-32."""
+        """Raise an error if the beginning of the text is UTF-16 or UTF-32, or that of a file of another kind."""
+        for beginning, kind in BINARY_KINDS.items():
+            if content.startswith(beginning):
+                raise TextError(f"{self.path} is {kind}, not a text; extract its text, and save it in UTF-8")
         encoding = guess_wide_encoding(content[:SAMPLE_BYTES])
         if encoding:
-            raise TextError(f"{self.path} is {encoding}, not UTF-8; convert it: `iconv -f {encoding} -t UTF-8`")
+            command = conversion_command(encoding, self.path)
+            raise TextError(f"{self.path} is {encoding}, not UTF-8; convert it: `{command}`")
+
+
+def conversion_command(encoding: str, path: Path | str) -> str:
+    """Return the shell command that converts a file to UTF-8 and keeps the original with another ending.
+
+    Of other inputs, `path` is a description. A compressed file has to be decompressed first.
+    """
+    command = f"iconv -f {encoding} -t UTF-8"
+    if not isinstance(path, Path) or path.suffix.lower() in COMPRESSION_SUFFIXES:
+        return command
+    old, kept = shlex.quote(str(path)), shlex.quote(f"{path}.original")
+    return f"mv {old} {kept} && {command} {kept} > {old}"
 
 
 def guess_wide_encoding(content: bytes) -> str | None:

@@ -11,9 +11,9 @@ from stages.core.documents import SINGLE_DOCUMENT, write_documents
 from stages.core.errors import DownloadError, TextError
 from stages.core.files import sha256, write_json
 from stages.core.logs import log, progress_bar, start_log, track_progress
-from stages.core.options import StageCommand, folder_option, output_file_option, params_option
+from stages.core.options import FolioCommand, folder_option, output_file_option, params_option
 from stages.core.params import read_section
-from stages.core.project import finish_stage
+from stages.core.project import log_next_steps
 from stages.core.records import Provenance, read_record
 from stages.core.text_files import decode_file
 from stages.download.corpora import how_to_fetch, pinned_corpus, python_docs, substitute_warning
@@ -23,7 +23,7 @@ from stages.download.params import DownloadParams
 from stages.download.storage import write_corpus
 
 
-@click.command(name="download", cls=StageCommand)
+@click.command(name="download", cls=FolioCommand)
 @params_option
 @folder_option("--own", "own_folder", "data/own", "The folder of your own texts, used if download.corpus is 'own'.")
 @output_file_option(
@@ -48,7 +48,9 @@ def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
         log.info("%s is up to date: its sha256 is the expected one", corpus_path)
         return
     resolved = resolve_corpus(params, own_folder)
-    documents = resolved.chunks if params.allow_zero_bytes else refuse_zero_bytes(resolved.chunks)
+    documents = refuse_blank_text(resolved.chunks)
+    if not params.allow_zero_bytes:
+        documents = refuse_zero_bytes(documents)
     with progress_bar() as progress:
         task = progress.add_task("download", total=None, note="characters")
         chunks = track_progress(documents, lambda chunk: progress.advance(task, len(chunk.text)))
@@ -71,7 +73,21 @@ def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
     )
     write_json(corpus_path.with_suffix(".json"), provenance.as_dict())
     log.info("%s: %d characters of %s", corpus_path, provenance.characters, provenance.name)
-    finish_stage("download", corpus_path, "folio tokenize")
+    log_next_steps("download", corpus_path, "folio tokenize")
+
+
+def refuse_blank_text(chunks: Iterable[DocumentChunk]) -> Iterator[DocumentChunk]:
+    """Yield documents unchanged, and check that they have a character that is not white space.
+
+    Raises:
+        TextError: at the end, if there are documents and none has such a character.
+    """
+    is_empty, is_blank = True, True
+    for chunk in chunks:
+        is_empty, is_blank = False, is_blank and not chunk.text.strip()
+        yield chunk
+    if is_blank and not is_empty:
+        raise TextError("the text has only spaces and line breaks; add text to it")
 
 
 def refuse_zero_bytes(chunks: Iterable[DocumentChunk]) -> Iterator[DocumentChunk]:

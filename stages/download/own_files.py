@@ -22,10 +22,9 @@ from fsspec.utils import infer_compression  # type: ignore[import-untyped]
 
 from stages.core.errors import TextError
 from stages.core.logs import log
-from stages.core.project import explain_copy, install_command
-from stages.core.text_files import decode_file
+from stages.core.project import install_command, missing_file_hint
+from stages.core.text_files import COMPRESSION_SUFFIXES, decode_file
 
-COMPRESSION_SUFFIXES = {".gz", ".bz2", ".xz", ".zst"}
 TABLE_SUFFIXES = {".jsonl", ".ndjson", ".parquet"}
 TEXT_SUFFIXES = {".txt"} | TABLE_SUFFIXES
 ROWS_PER_BATCH = 1000
@@ -105,24 +104,36 @@ def read_own_files(folder: Path, column: str, sources: Mapping[str, float], max_
         kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(left_out.items()))
         log.warning("%s: files read: %d, left out: %d (%s)", folder, len(owners), left_out.total(), kinds)
         if any(kind.startswith(".") or kind == NO_ENDING for kind in left_out):
-            log.warning("to read other files as text, name them in download.sources, for example as '*.md'")
+            log.warning("to read other text files, name them in download.sources before '*': {'*.md': 1.0, '*': 1.0}")
     if not owners:
         raise TextError(
             f"download.corpus is 'own', but {folder}/ has no file of a supported type "
             f"({', '.join(sorted(TEXT_SUFFIXES))}; text and JSON Lines also compressed); add your text there"
-            f"{explain_copy()}"
+            f"{missing_file_hint()}"
         )
     for number, (pattern, weight) in enumerate(sources.items()):
         matching = [path for path, owner in owners.items() if owner == pattern]
         if not matching:
-            names = [path.relative_to(folder).as_posix() for path in owners]
             raise TextError(
-                f"download.sources: no file in {folder}/ matches '{pattern}' and no earlier pattern; the files are: "
-                f"{', '.join(names[:MAX_NAMES_IN_MESSAGE])}{explain_copy()}"
+                f"download.sources: no file in {folder}/ matches '{pattern}' and no earlier pattern; "
+                f"{source_advice(folder, sources, pattern)}"
             )
         for path in matching:
             for chunk in read_documents_of(path, column, max_bytes):
                 yield replace(chunk, source=number, weight=weight)
+
+
+def source_advice(folder: Path, sources: Mapping[str, float], pattern: str) -> str:
+    """Return what to do about a pattern to which no file belongs."""
+    owners, _ = find_files(folder, {pattern: sources[pattern]} | dict(sources))  # the pattern before all others
+    names = [path.relative_to(folder).as_posix() for path, owner in owners.items() if owner == pattern]
+    if not names:
+        found = [path.relative_to(folder).as_posix() for path in owners]
+        return f"the files are: {', '.join(found[:MAX_NAMES_IN_MESSAGE])}{missing_file_hint()}"
+    earlier = next(other for other in sources if fnmatchcase(names[0], other))
+    if set(owners.values()) == set(sources):
+        return f"{names[0]} matches '{earlier}' first: put '{pattern}' before '{earlier}'"
+    return f"all of its files, such as {names[0]}, match '{earlier}' first: remove '{pattern}'"
 
 
 def find_files(folder: Path, sources: Mapping[str, float]) -> tuple[dict[Path, str], Counter[str]]:
@@ -148,15 +159,26 @@ def find_files(folder: Path, sources: Mapping[str, float]) -> tuple[dict[Path, s
 
 
 def read_documents_of(path: Path, column: str, max_bytes: int) -> Iterator[DocumentChunk]:
-    """Yield the documents of one file; empty ones are skipped."""
+    """Yield the documents of one file; empty ones are skipped.
+
+    Args:
+        path: of the file.
+        column: of JSON Lines and Parquet files.
+        max_bytes: largest size of the file, unpacked.
+
+    Raises:
+        TextError: if the file is damaged or has no such column, or a value is not text.
+    """
     if text_suffix(path) not in TABLE_SUFFIXES:
         yield from _read_text_file(path, max_bytes)
         return
     read = _read_parquet if text_suffix(path) == ".parquet" else _read_json_lines
-    rows = read(path, column, max_bytes)
-    for number, value in enumerate(rows, 1):
+    for number, value in read(path, column, max_bytes):
         if not isinstance(value, str):
-            raise TextError(f"{path}: row {number} has {value!r} in column '{column}', which is not a string")
+            raise TextError(
+                f"{path}: row {number} has {value!r} in column '{column}', which is not a string; remove the row, or "
+                "set download.column to another column"
+            )
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise TextError(
                 f"{path}: row {number} has half of a surrogate pair in column '{column}', such as \\ud83d without the "
@@ -205,7 +227,8 @@ def _read_text_file(path: Path, max_bytes: int) -> Iterator[DocumentChunk]:
         ) from None
 
 
-def _read_json_lines(path: Path, column: str, max_bytes: int) -> Iterator[Any]:
+def _read_json_lines(path: Path, column: str, max_bytes: int) -> Iterator[tuple[int, Any]]:
+    """Yield the number of each line that is not empty, from 1, and its value in a column."""
     number = 0
     try:
         with _open(path, max_bytes) as file:
@@ -216,7 +239,7 @@ def _read_json_lines(path: Path, column: str, max_bytes: int) -> Iterator[Any]:
                 if not isinstance(row, dict):
                     raise ValueError(f"line {number} is not an object")
                 _check_column(column, list(row), path)
-                yield row[column]
+                yield number, row[column]
     except (OSError, EOFError, ValueError, RecursionError, lzma.LZMAError, zlib.error) as error:
         where = f"line {number}: " if isinstance(error, json.JSONDecodeError) else ""
         raise TextError(
@@ -233,7 +256,8 @@ def _lines(chunks: Iterable[str]) -> Iterator[str]:
     yield rest
 
 
-def _read_parquet(path: Path, column: str, max_bytes: int) -> Iterator[Any]:
+def _read_parquet(path: Path, column: str, max_bytes: int) -> Iterator[tuple[int, Any]]:
+    """Yield the number of each row, from 1, and its value in a column."""
     try:
         from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
     except ImportError:
@@ -241,12 +265,15 @@ def _read_parquet(path: Path, column: str, max_bytes: int) -> Iterator[Any]:
     try:
         file = parquet.ParquetFile(path)
         _check_column(column, file.schema_arrow.names, path)
-        size = 0
+        size = rows = 0
         for batch in file.iter_batches(ROWS_PER_BATCH, columns=[column]):
             check_size(path, size := size + batch.nbytes, max_bytes)
-            yield from batch.column(0).to_pylist()
-    except (ArrowException, OSError, ValueError) as error:  # ValueError: not UTF-8
-        raise TextError(f"{path} cannot be read as Parquet ({error}); check that it is complete and in UTF-8") from None
+            yield from enumerate(batch.column(0).to_pylist(), rows + 1)
+            rows += batch.num_rows
+    except UnicodeDecodeError as error:
+        raise TextError(f"{path} has a row that is not UTF-8 ({error}); write it again in UTF-8") from None
+    except (ArrowException, OSError, ValueError) as error:
+        raise TextError(f"{path} cannot be read as Parquet ({error}); check that it is complete") from None
 
 
 def _check_column(column: str, columns: list[str], path: Path) -> None:

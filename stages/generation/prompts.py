@@ -52,14 +52,25 @@ def replace_unknown(text: str, tokenizer: Tokenizer, policy: UnknownPolicy) -> s
             for character in unknown[:MAX_CHARACTERS_IN_MESSAGE]
         )
         raise TextError(
-            f"unknown characters: {listed}; the vocabulary has {len(tokenizer)} characters: "
-            f"{tokenizer.vocab_preview()}; remove them, or set `unknown` (option --unknown) to skip or nearest"
+            f"unknown characters: {listed}; remove them, or set `unknown` (option --unknown) to skip or nearest. The "
+            f"vocabulary has {len(tokenizer)} characters: {tokenizer.vocab_preview()}"
         )
     replacements = {
         character: "" if policy == "skip" else nearest_character(character, tokenizer.characters)
         for character in unknown
     }
-    return _check_not_empty("".join(replacements.get(character, character) for character in text))
+    replaced = "".join(replacements.get(character, character) for character in text)
+    if text and not replaced:
+        raise TextError(f"nothing is left of the text without its {len(text)} unknown characters; use others")
+    return _check_not_empty(replaced)
+
+
+def count_unknown(text: str, tokenizer: Tokenizer) -> int:
+    """Return how many characters of a text are outside the vocabulary."""
+    if not isinstance(tokenizer, CharTokenizer):
+        return 0
+    known = set(tokenizer.characters)
+    return sum(character not in known for character in text)
 
 
 def default_prompt(tokenizer: Tokenizer) -> str:

@@ -10,7 +10,9 @@ def token_distribution(logits: Tensor, params: SamplingParams) -> Tensor:
     """Return the probabilities to sample from: (…, V) logits -> (…, V) float64."""
     if params.temperature == 0.0:
         return torch.zeros_like(logits, dtype=torch.float64).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
-    probs = (logits.double() / params.temperature).softmax(-1)
+    logits = logits.double()
+    # Less than or equal to 0, so that no temperature makes them infinite.
+    probs = ((logits - logits.amax(-1, keepdim=True)) / params.temperature).softmax(-1)
     if 0 < params.top_k < probs.shape[-1]:
         probs = _filter(probs, probs >= probs.topk(params.top_k, dim=-1).values[..., -1:])
     if params.top_p < 1.0:

@@ -14,7 +14,7 @@ from stages.core.params import check_section
 from stages.generation.params import GenerationParams, SamplingParams
 from stages.generation.prompts import UnknownPolicy, default_prompt, replace_unknown
 from stages.generation.streaming import stream_tokens
-from stages.losses.losses import token_losses
+from stages.losses.window_losses import token_losses
 from stages.losses.windows import sliding_windows
 from stages.models.model_folder import TrainedModel, load_model
 
@@ -90,7 +90,18 @@ class TextModel:
     def generate_samples(
         self, prompt: str, max_new_tokens: int, sampling: SamplingParams, seeds: Sequence[int], stop: Sequence[str] = ()
     ) -> list[Sample]:
-        """Return one sample per seed, generated together; each depends on its seed only, except for rounding."""
+        """Return one sample per seed, generated together; each depends on its seed only, except for rounding.
+
+        Args:
+            prompt: the text to continue.
+            max_new_tokens: tokens per sample.
+            sampling: how to sample.
+            seeds: of the samples.
+            stop: texts that end a sample; the sample ends before the first of them.
+
+        Raises:
+            TextError: if the prompt has unknown characters.
+        """
         count = len(seeds)
         texts, finished = [""] * count, [False] * count
         starts_and_log_probs: list[list[tuple[int, float]]] = [[] for _ in seeds]  # where each token begins in its text
@@ -123,6 +134,16 @@ class TextModel:
 
         It is the text that `generate_samples` returns for one seed. For several, other operations compute the same
         probabilities, whose rounding can decide a draw.
+
+        Args:
+            prompt: the text to continue.
+            max_new_tokens: number of tokens.
+            sampling: how to sample.
+            seed: of the sample.
+            stop: texts that end the sample.
+
+        Raises:
+            TextError: if the prompt has unknown characters.
         """
         return stream_until_stop(self._stream_text(prompt, max_new_tokens, sampling, seed), stop)
 
@@ -140,6 +161,9 @@ class TextModel:
         """Return the token ids of a text, (N,), and the bits of each but the first, (N - 1,).
 
         Each token after the first block has at least half a block of context.
+
+        Raises:
+            TextError: if the text is too short, or has unknown characters and `unknown` is `error`.
         """
         ids = self._encode(replace_unknown(text, self.tokenizer, unknown))[0]
         if len(ids) < 2:

@@ -20,7 +20,7 @@ def unigram_loss(train: TokenIds, val: TokenIds, vocab_size: int) -> float:
     """Return the loss of the unigram distribution of `train`, (N,), on all tokens of `val`, (M,), but the first."""
     counts = np.bincount(train, minlength=vocab_size) + PSEUDOCOUNT
     log_probs = np.log(counts / counts.sum())
-    return float(-log_probs[val[1:]].mean())
+    return abs(float(log_probs[val[1:]].mean()))  # not -0.0
 
 
 def bigram_loss(train: TokenIds, val: TokenIds, vocab_size: int) -> float:
@@ -31,7 +31,7 @@ def bigram_loss(train: TokenIds, val: TokenIds, vocab_size: int) -> float:
     val_pairs = _pair_ids(val, vocab_size)
     indices = np.minimum(np.searchsorted(pairs, val_pairs), len(pairs) - 1)
     pair_counts = np.where(pairs[indices] == val_pairs, counts[indices], 0) + PSEUDOCOUNT
-    return float(-np.log(pair_counts / first_counts[val[:-1]]).mean())
+    return abs(float(np.log(pair_counts / first_counts[val[:-1]]).mean()))
 
 
 def _pair_ids(ids: NDArray[Any], vocab_size: int) -> NDArray[np.int64]:

@@ -79,19 +79,19 @@ class LanguageModel(nn.Module):
             token_classes: see `Tokenizer.token_classes`, (3, V); without them, no token is a letter or ends a line.
         """
 
-    def adaptive_logits(self, text: Tensor, start: int, piece: int) -> Iterator[Tensor]:
+    def adaptive_logits(self, text: Tensor, start: int, chunk_size: int) -> Iterator[Tensor]:
         """Yield the logits of the tokens of a text from `start` on, each from counts of all of the text before it.
 
-        The text begins with the training text. Trained weights stay, and so do the counts of the model. A model that
-        has counted nothing (`ngram_model` is None) has no such logits.
+        The text begins with the training text. The model itself stays as it is. One that has counted nothing
+        (`ngram_model` is None) has no such logits.
 
         Args:
             text: token ids, (N,).
             start: the first token to predict, at least 1.
-            piece: tokens after which n-grams are counted.
+            chunk_size: after so many tokens, n-gram counts are updated, and the output layer of `gpt` learns.
 
         Yields:
-            the logits of each piece, (1, T, V).
+            the logits of each chunk, (1, T, V).
         """
         raise NotImplementedError
 

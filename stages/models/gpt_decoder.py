@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from stages.models.gpt import GPT, LOGIT_CAP, PRIOR_SCALE, PRIOR_SHIFT, Block, rotary_table
+from stages.models.gpt import GPT, LOGIT_CAP, PRIOR_SCALE, PRIOR_SHIFT
+from stages.models.gpt_block import Block, rotary_table
 from stages.models.kv_cache import LayerCache
-from stages.models.ngram.incremental import IncrementalExperts
-from stages.models.ngram.recent import RecentScores
+from stages.models.ngram.expert_scores import ExpertScores
+from stages.models.ngram.incremental_experts import IncrementalExperts
 
 TABLE_LENGTH = 4096  # positions whose rotations are computed at once
 
@@ -29,7 +30,7 @@ class GptDecoder:
         self.length = 0
         self.layers: list[DecoderLayer] = []
         self.experts: IncrementalExperts | None = None
-        self.scores = RecentScores()
+        self.scores = ExpertScores()
         self.root = model.params.n_embd**0.5
         self.head = model.head.t() * (self.root / LOGIT_CAP)
 
@@ -63,7 +64,7 @@ class GptDecoder:
         x = F.embedding(ids, model.embedding.weight)
         if self.experts:
             log_probs = self.experts.step(ids)
-            features = (log_probs[:, : model.ngram_experts].flatten(1) + PRIOR_SHIFT).mul_(PRIOR_SCALE)
+            features = (log_probs[:, : model.num_ngram_experts].flatten(1) + PRIOR_SHIFT).mul_(PRIOR_SCALE)
             x = torch.addmm(x, features, model.prior_features.t())
             recent = self.scores.step(ids, log_probs)
             x = torch.addmm(x, recent, model.recent_features.t())

@@ -10,7 +10,7 @@ from stages.models.base import LanguageModel
 from stages.models.ngram.backoff_table import BackoffTable
 from stages.models.ngram.counts import NgramLevel, count_ngrams
 from stages.models.ngram.ram_check import check_memory
-from stages.models.ngram.running import RunningCounts
+from stages.models.ngram.running_experts import RunningCounts
 from stages.models.ngram.smoothing import build_backoff_table
 from stages.models.params import ModelParams
 
@@ -46,11 +46,11 @@ class KneserNey(LanguageModel):
         check_memory(len(tokens), self.params.ngram_order, self.vocab_size, cross_fitting=False)
         self.count(tokens)
 
-    def adaptive_logits(self, text: Tensor, start: int, piece: int) -> Iterator[Tensor]:
+    def adaptive_logits(self, text: Tensor, start: int, chunk_size: int) -> Iterator[Tensor]:
         """See `LanguageModel`."""
         counts = RunningCounts(text, self.vocab_size, self.params.ngram_order)
-        for begin in range(start, len(text), piece):
-            end = min(begin + piece, len(text))
+        for begin in range(start, len(text), chunk_size):
+            end = min(begin + chunk_size, len(text))
             counts.read(begin)
             table, rows = counts.table_at(np.arange(begin - 1, end - 1))
             yield table.to(text.device)(rows.to(text.device))[None].log()

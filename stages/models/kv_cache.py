@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from stages.models.ngram.recent import RecentScores
+from stages.models.ngram.expert_scores import ExpertScores
 
 MIN_SPARE = 64  # positions of free space, at least, before the kept positions are moved back
 
@@ -45,7 +45,7 @@ class KVCache:
         self.max_past, self.max_past_ids = max_past, max_past_ids
         self.length = 0  # positions processed so far
         self.ids: Tensor | None = None  # the kept ids and the latest ones, B, at most max_past_ids + T
-        self.scores = RecentScores()
+        self.scores = ExpertScores()
         self._layers: dict[object, LayerCache] = {}
 
     def layer(self, key: object) -> LayerCache:

@@ -43,6 +43,12 @@ def save_model(folder: Path, model: LanguageModel, tokenizer: Tokenizer, trainin
 
     Its digests are those of what was to be written, so that files of two models never make one.
 
+    Args:
+        folder: where to write; it is created if it does not exist.
+        model: the model.
+        tokenizer: of the training text.
+        training: how the model was trained.
+
     Raises:
         WorkError: if a weight is infinite or NaN.
     """
@@ -93,6 +99,11 @@ def read_files(folder: Path) -> dict[str, bytes]:
     Raises:
         ModelError: if a file is missing or damaged; the message names the file.
     """
+    if not folder.is_dir():
+        raise ModelError(
+            f"there is no folder {folder.absolute()}; run this in the project folder, or name the folder of a model. "
+            "`dvc repro train` trains one"
+        )
     manifest = folder / MANIFEST
     try:
         content = manifest.read_bytes()

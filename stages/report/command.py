@@ -9,7 +9,7 @@ from stages.core.errors import TextError
 from stages.core.files import sha256, write_text
 from stages.core.logs import log, start_log
 from stages.core.options import (
-    StageCommand,
+    FolioCommand,
     file_option,
     model_option,
     output_file_option,
@@ -18,7 +18,7 @@ from stages.core.options import (
     tokens_option,
 )
 from stages.core.params import read_section
-from stages.core.project import finish_stage
+from stages.core.project import log_next_steps
 from stages.core.records import Metrics, ModelConfig, Provenance, read_record
 from stages.metrics.memorization import TrainingText
 from stages.metrics.prediction_file import read_predictions
@@ -33,7 +33,7 @@ from stages.tokenizers.token_files import TRAIN, VAL, load_tokens
 SHOWN_SECTIONS = ("download", "tokenize", "train", "evaluate", "sample", "report")  # as in dvc.yaml
 
 
-@click.command(name="report", cls=StageCommand)
+@click.command(name="report", cls=FolioCommand)
 @params_option
 @file_option("--provenance", "provenance_path", "data/raw/corpus.json", "Where the text came from.")
 @tokens_option
@@ -70,17 +70,15 @@ def command(
     """
     start_log("report")
     params = read_section(params_path, "report", ReportParams)
+    model_config = read_record(model_folder / "config.json", ModelConfig, "train")
     tokenizer = load_tokenizer(model_folder / "tokenizer.json")
     train_ids, val_ids = load_tokens(tokens_folder, tokenizer)
     metrics = read_record(metrics_path, Metrics, "evaluate")
     if missing := sorted(SHOWN_METRICS - metrics.keys()):
         raise TextError(f"{metrics_path} has no {missing[0]}; `dvc repro -f evaluate` writes it again")
-    model_config = read_record(model_folder / "config.json", ModelConfig, "train")
     training = model_config.training
     document = YAML(typ="safe").load(params_path)
     shown_params = {name: dict(document.get(name) or {}) for name in SHOWN_SECTIONS}
-    if not len(val_ids):
-        raise TextError(f"{tokens_folder / VAL} has no tokens; `dvc repro -f tokenize` writes it again")
     samples = read_samples(samples_path)
     files = {"weights": model_folder / "model.safetensors"} | {name: tokens_folder / name for name in (TRAIN, VAL)}
     data = ReportData(
@@ -88,7 +86,8 @@ def command(
         # Those of the trained model, even if params.yaml has changed.
         params=shown_params | {"model": model_config.model, "train": training.params},
         auto_keys=training.auto,
-        val_share=len(val_ids) / (len(train_ids) + len(val_ids)),
+        train_tokens=len(train_ids),
+        val_tokens=len(val_ids),
         metrics=metrics,
         curve=read_tsv(curve_path, CURVE_COLUMNS, "train"),
         by_position=read_tsv(by_position_path, BY_POSITION_COLUMNS, "evaluate"),
@@ -108,4 +107,4 @@ def command(
     write_text(card_path, render_model_card(data))
     write_text(page_path, render_report(data, drawn_figures, tokenizer, params.highlighted_tokens))
     log.info("wrote the report to %s and the model card to %s", page_path, card_path)
-    finish_stage("report", page_path, f"open {page_path} in a browser")
+    log_next_steps("report", page_path, f"open {page_path} in a browser")

@@ -27,7 +27,7 @@ def bits_by_token(ids: Ids, bits: Bits, tokenizer: Tokenizer) -> pd.DataFrame:
 
 
 def bits_by_context(ids: Ids, bits: Bits, tokenizer: Tokenizer) -> pd.DataFrame:
-    """Return the same for the CONTEXT_LENGTH tokens before the predicted one."""
+    """Return, for each frequent context of CONTEXT_LENGTH tokens, how often it occurs and the mean bits of the next."""
     if len(ids) <= CONTEXT_LENGTH:
         return _mean_bits(ids[:0], bits[:0], str, "context")
     vocab_size = len(tokenizer)  # below 2^21, so that three ids fit 63 bits

@@ -36,14 +36,16 @@ SETTINGS: Any = {
 }
 
 
-def draw_losses(values: dict[str, float], unit: str) -> str:
-    """Return a bar chart of losses; the first two, those of the model, are highlighted."""
+def draw_losses(values: dict[str, float], unit: str, model_count: int) -> str:
+    """Return a bar chart of losses; the first ones, those of the model, are highlighted."""
     with mpl.rc_context(SETTINGS):
         figure, axes = _figure(0.6 + 0.3 * len(values), left=0.2 + 0.07 * max(map(len, values)))
-        axes.barh(list(values), list(values.values()), color=[BLUE, BLUE, *[GREY] * (len(values) - 2)])
+        axes.barh(
+            list(values), list(values.values()), color=[*[BLUE] * model_count, *[GREY] * (len(values) - model_count)]
+        )
         axes.invert_yaxis()
         axes.set_xlabel(f"nats per {unit} (lower is better)")
-        axes.set_xlim(0, max(values.values()) * 1.12)
+        axes.set_xlim(0, max(values.values()) * 1.12 or 1.0)  # all are 0 if there is one character
         for index, value in enumerate(values.values()):
             axes.text(value, index, f" {value:.4f}", va="center")
         return _svg(figure)
@@ -52,7 +54,7 @@ def draw_losses(values: dict[str, float], unit: str) -> str:
 def draw_curve(table: pd.DataFrame, unit: str) -> str:
     """Return a plot of training and validation loss by step."""
     with mpl.rc_context(SETTINGS):
-        figure, axes = _figure()
+        figure, axes = _figure(legend_lines=1)
         marker = "o" if len(table) == 1 else None
         axes.plot(
             table["step"],
@@ -63,19 +65,28 @@ def draw_curve(table: pd.DataFrame, unit: str) -> str:
         )
         axes.plot(table["step"], table["val_loss"], color=BLUE, marker=marker, label="validation, a few windows")
         axes.set(xlabel="step", ylabel=f"loss, nats per {unit}")
-        axes.legend()
+        _add_legend(axes)
         return _svg(figure)
 
 
-def draw_by_position(table: pd.DataFrame, unit: str) -> str:
-    """Return a plot of the loss by position in the window, averaged in bins of a logarithmic axis."""
+def average_by_position(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean positions and losses in bins that are equally wide on a logarithmic axis, four for each doubling.
+
+    The upper end belongs to a bin, so that the last position of a window shares one with those before it.
+    """
     positions, weights = table["position"].to_numpy(), table["tokens"].to_numpy()
-    bins = np.floor(np.log2(positions) * 4).astype(int)
+    bins = np.ceil(np.log2(positions) * 4).astype(int)
     total = np.bincount(bins, weights)
     nonempty = total > 0
     mean_positions, mean_losses = (
         np.bincount(bins, weights * values)[nonempty] / total[nonempty] for values in (positions, table["val_loss"])
     )
+    return mean_positions, mean_losses
+
+
+def draw_by_position(table: pd.DataFrame, unit: str) -> str:
+    """Return a plot of the loss by position in the window."""
+    mean_positions, mean_losses = average_by_position(table)
     with mpl.rc_context(SETTINGS):
         figure, axes = _figure()
         axes.semilogx(mean_positions, mean_losses, color=BLUE, marker="o", markersize=3)
@@ -98,11 +109,11 @@ def draw_probabilities(probabilities: NDArray[np.floating[Any]], unit: str) -> s
 def draw_calibration(table: pd.DataFrame, unit: str) -> str:
     """Return a plot of the accuracy of the most likely token by its probability."""
     with mpl.rc_context(SETTINGS):
-        figure, axes = _figure()
+        figure, axes = _figure(legend_lines=1)
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect calibration")
         axes.plot(table["confidence"], table["accuracy"], color=BLUE, marker="o", markersize=4, label="the model")
         axes.set(xlabel=f"probability of the most likely {unit}", ylabel="accuracy")
-        axes.legend()
+        _add_legend(axes)
         return _svg(figure)
 
 
@@ -141,12 +152,12 @@ def draw_attention(layers: NDArray[np.floating[Any]], tokens: Sequence[str]) -> 
 def draw_curves(curves: dict[str, pd.DataFrame]) -> str:
     """Return a plot of the validation loss of several runs by step."""
     with mpl.rc_context(SETTINGS):
-        figure, axes = _figure()
+        figure, axes = _figure(legend_lines=len(curves))
         for name, table in curves.items():
             label = escape_controls(name).replace("$", r"\$")
             axes.plot(table["step"], table["val_loss"], marker="o", markersize=3, label=label)
         axes.set(xlabel="step", ylabel="validation loss, nats per token")
-        axes.legend()
+        _add_legend(axes, columns=1)
         return _svg(figure)
 
 
@@ -170,11 +181,23 @@ def inline(svg: str, name: str, label: str) -> Markup:
     return Markup(body.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1))
 
 
-def _figure(height: float = 2.8, left: float = 0.7) -> tuple[Figure, Axes]:
-    """Return a figure with one plot; `left`, in inches, is the room for the labels of its vertical axis."""
-    size = (7.0, height)
+def _figure(height: float = 2.8, left: float = 0.7, legend_lines: int = 0) -> tuple[Figure, Axes]:
+    """Return a figure with one plot.
+
+    Args:
+        height: of the figure without a legend, in inches.
+        left: room for the labels of the vertical axis, in inches.
+        legend_lines: lines of a legend above the plot, where it covers no curve.
+    """
+    legend = 0.19 * legend_lines
+    size = (7.0, height + legend)
     figure = Figure(figsize=size)
-    return figure, figure.subplots(gridspec_kw=_margins(size, left, right=0.1, bottom=0.45, top=0.1))
+    return figure, figure.subplots(gridspec_kw=_margins(size, left, right=0.1, bottom=0.45, top=0.1 + legend))
+
+
+def _add_legend(axes: Axes, columns: int = 2) -> None:
+    """Add a legend above the plot."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderpad=0, labelspacing=0.2)
 
 
 def _margins(size: tuple[float, float], left: float, right: float, bottom: float, top: float) -> dict[str, float]:

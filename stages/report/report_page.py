@@ -17,6 +17,7 @@ from stages.metrics.prediction_file import Predictions
 from stages.report import difficulty, figures, highlighting
 from stages.report.sample_overlap import MarkedSamples, one_break_per_line
 from stages.tokenizers.base import Tokenizer
+from stages.tokenizers.token_files import SMALL_TEXT
 
 # Published losses on tinyshakespeare, estimated on random batches (nanoGPT's README).
 PUBLISHED_LOSSES = {"nanoGPT, CPU, minutes (published)": 1.88, "nanoGPT, A100, 3 min (published)": 1.4697}
@@ -37,7 +38,8 @@ class ReportData:
         provenance: corpus.json.
         params: sections of params.yaml; `model` and `train` are those of the trained model.
         auto_keys: which of them were chosen automatically, as "section.key".
-        val_share: share of the tokens that are validation text.
+        train_tokens: length of the training text.
+        val_tokens: length of the validation text.
         metrics: metrics.json.
         curve: learning curve.
         by_position: loss at each position of a window.
@@ -55,7 +57,8 @@ class ReportData:
     provenance: dict[str, Any]
     params: dict[str, dict[str, Any]]
     auto_keys: list[str]
-    val_share: float
+    train_tokens: int
+    val_tokens: int
     metrics: dict[str, float | int]
     curve: pd.DataFrame
     by_position: pd.DataFrame
@@ -75,6 +78,16 @@ class ReportData:
         return self.metrics["val_copied_share"] > LARGELY_COPIED
 
     @property
+    def is_small(self) -> bool:
+        """Return whether the training text is too short for samples that do not repeat it."""
+        return self.train_tokens < SMALL_TEXT
+
+    @property
+    def val_share(self) -> float:
+        """Return the share of the tokens that are validation text."""
+        return self.val_tokens / (self.train_tokens + self.val_tokens)
+
+    @property
     def published_losses(self) -> dict[str, float]:
         """Return published losses that can be compared with this model's: of the same text, per character."""
         comparable = self.provenance["name"] == "tinyshakespeare" and self.unit == "character"
@@ -92,9 +105,11 @@ class LabelledFigure:
 def draw_figures(data: ReportData, tokenizer: Tokenizer) -> dict[str, LabelledFigure]:
     """Return the figures of the report by name."""
     metrics, predictions, unit = data.metrics, data.predictions, data.unit
+    of_model = {"this model": metrics["val_loss"]}
+    if predictions.short_block_size < predictions.block_size:
+        of_model[f"this model, in windows of {predictions.short_block_size}"] = metrics["short_block_val_loss"]
     losses = {
-        "this model": metrics["val_loss"],
-        f"this model, in windows of {predictions.short_block_size}": metrics["short_block_val_loss"],
+        **of_model,
         **data.published_losses,
         "Kneser–Ney": metrics["kneser_ney_val_loss"],
         "bigram": metrics["bigram_val_loss"],
@@ -105,7 +120,8 @@ def draw_figures(data: ReportData, tokenizer: Tokenizer) -> dict[str, LabelledFi
     probabilities = np.exp(predictions.log_probs.astype(np.float64))
     drawn_figures = {
         "losses": LabelledFigure(
-            figures.draw_losses(losses, unit), ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+            figures.draw_losses(losses, unit, len(of_model)),
+            ", ".join(f"{name} {value:.4f}" for name, value in losses.items()),
         ),
         "curve": LabelledFigure(
             figures.draw_curve(data.curve, unit),
@@ -138,7 +154,14 @@ def draw_figures(data: ReportData, tokenizer: Tokenizer) -> dict[str, LabelledFi
 def render_report(
     data: ReportData, drawn_figures: dict[str, LabelledFigure], tokenizer: Tokenizer, highlighted_count: int
 ) -> str:
-    """Return the report as HTML; `highlighted_count` tokens of the validation text are shown."""
+    """Return the report as HTML.
+
+    Args:
+        data: everything that it shows.
+        drawn_figures: by name.
+        tokenizer: of the model.
+        highlighted_count: tokens of the validation text to show, highlighted by their loss.
+    """
     predictions = data.predictions
     bits = -predictions.log_probs.astype(np.float64) / np.log(2)
     by_token = difficulty.bits_by_token(predictions.token_ids, bits, tokenizer)

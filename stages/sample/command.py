@@ -15,9 +15,9 @@ from stages.core.device import prepare_device
 from stages.core.display import escape_controls
 from stages.core.files import write_text
 from stages.core.logs import log, start_log
-from stages.core.options import StageCommand, model_option, output_file_option, params_option
+from stages.core.options import FolioCommand, model_option, output_file_option, params_option
 from stages.core.params import check_section, read_section
-from stages.core.project import finish_stage
+from stages.core.project import log_next_steps
 from stages.core.text_files import read_text
 from stages.generation.prompts import default_prompt, replace_unknown, unknown_option
 from stages.generation.text_model import Sample, TextModel
@@ -28,7 +28,7 @@ from stages.sample.params import SampleParams
 MIN_PARALLEL_SAMPLES = 8  # fewer samples run faster on one thread
 
 
-@click.command(name="sample", cls=StageCommand)
+@click.command(name="sample", cls=FolioCommand)
 @params_option
 @model_option
 @output_file_option("--output", "output", None, "The file for the samples; by default they are printed.")
@@ -68,12 +68,15 @@ def command(
     Example: folio sample --prompt "ROMEO:" --max-new-tokens 300 --stop "JULIET:"
     """
     start_log("sample")
+    if interactive and (output is not None or as_json):
+        raise click.UsageError("--interactive cannot be used with --output or --json")
     if prompt_file is not None:
         overrides["prompt"] = read_prompt(prompt_file, overrides["prompt"])
     compute, params = _read_params(params_path, device, overrides)
     trained = load_model(model_folder)
     torch_device = prepare_device(compute)
-    if params.num_samples < MIN_PARALLEL_SAMPLES or interactive or sys.stdout.isatty():
+    one_by_one = params.num_samples < MIN_PARALLEL_SAMPLES or interactive or sys.stdout.isatty()
+    if one_by_one and not compute.threads:
         torch.set_num_threads(1)
     text_model = TextModel(trained, torch_device)
     prompt = default_prompt(text_model.tokenizer) if params.prompt is None else params.prompt
@@ -96,12 +99,12 @@ def command(
     write_text(output, (format_json_lines(samples) if as_json else format_samples(samples)) + "\n")
     unit = text_model.tokenizer.unit
     log.info("%s: %d samples of up to %d %ss", output, params.num_samples, params.max_new_tokens, unit)
-    finish_stage("sample", output, "folio report", "folio sample --interactive")
+    log_next_steps("sample", output, "folio report", "folio sample --interactive")
 
 
 def format_json_lines(samples: list[Sample]) -> str:
     """Return the samples as lines of JSON."""
-    return "\n".join(json.dumps(asdict(sample)) for sample in samples)
+    return "\n".join(json.dumps(asdict(sample), ensure_ascii=False) for sample in samples)
 
 
 def format_samples(samples: list[Sample]) -> str:

@@ -1,32 +1,35 @@
 """The tokenize stage: convert a text to token files and a tokenizer."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
 
 import click
+import numpy as np
 
 from stages.core.documents import read_documents
 from stages.core.errors import ParameterError
 from stages.core.logs import log, progress_bar, start_log, track_progress
-from stages.core.options import StageCommand, corpus_option, output_folder_option, params_option
+from stages.core.options import FolioCommand, corpus_option, output_folder_option, params_option
 from stages.core.params import read_section
-from stages.core.project import explain_copy, finish_stage
+from stages.core.project import log_next_steps, missing_file_hint
 from stages.core.text_files import HOW_TO_DOWNLOAD, read_chunks
 from stages.tokenize.params import TokenizeParams
 from stages.tokenize.splitting import Span, read_spans, split_sources
 from stages.tokenizers.base import TokenIds, Tokenizer
 from stages.tokenizers.bpe import BpeTokenizer
 from stages.tokenizers.byte import ByteTokenizer
-from stages.tokenizers.char import CharTokenizer
+from stages.tokenizers.char import UNKNOWN_CHARACTER, CharTokenizer
 from stages.tokenizers.prompt_check import check_prompts
 from stages.tokenizers.registry import load_tokenizer
-from stages.tokenizers.token_files import TRAIN, VAL, TokenSource, write_metadata, write_tokens
+from stages.tokenizers.token_files import TRAIN, VAL, TokenSource, load_tokens, write_metadata, write_tokens
 
+MUCH_UNKNOWN = 0.02  # share of the text
 MAX_BPE_CHARACTERS = 50_000_000  # of the training part, to learn BPE merges from
 
 
-@click.command(name="tokenize", cls=StageCommand)
+@click.command(name="tokenize", cls=FolioCommand)
 @params_option
 @corpus_option
 @output_folder_option("--tokens", "tokens_folder", "data/tokens", "The folder for the token files and the tokenizer.")
@@ -47,7 +50,7 @@ def command(params_path: Path, corpus_path: Path, tokens_folder: Path) -> None:
 
         def chunks() -> Iterator[str]:
             reader = read_chunks(corpus_path, HOW_TO_DOWNLOAD)
-            return track_progress(reader, lambda chunk: progress.advance(task, len(chunk)))
+            return track_progress(reader, lambda chunk: progress.advance(task, len(chunk.encode())))
 
         tokenizer, length = scan_text(chunks(), params)
         train, val = split_sources(read_documents(corpus_path), length, params.val_fraction, corpus_path)
@@ -55,6 +58,9 @@ def command(params_path: Path, corpus_path: Path, tokens_folder: Path) -> None:
             training_text = chain.from_iterable(read_spans(chunks(), train))
             training_length = sum(span.end - span.start for span in train)
             tokenizer = BpeTokenizer.from_chunks(subsample(training_text, training_length), params.vocab_size)
+            if len(tokenizer) < params.vocab_size:
+                wanted, found = params.vocab_size, len(tokenizer)
+                log.warning("tokenize.vocab_size is %d, but BPE finds only %d tokens in the text", wanted, found)
         check_prompts(params_path, tokenizer)
         train_counts = write_tokens(tokens_folder / TRAIN, encode_spans(chunks(), train, tokenizer), tokenizer)
         val_counts = write_tokens(tokens_folder / VAL, encode_spans(chunks(), val, tokenizer), tokenizer)
@@ -63,12 +69,23 @@ def command(params_path: Path, corpus_path: Path, tokens_folder: Path) -> None:
     sources = [TokenSource(start, span.weight) for start, span in zip(starts, train, strict=False)]
     write_metadata(tokens_folder, tokenizer, sources)
     tokenizer.save(tokens_folder / "tokenizer.json")
+    if isinstance(tokenizer, CharTokenizer) and tokenizer.has_unknown:
+        report_unknown(tokens_folder, tokenizer)
     log.info(
         "%s: %d training and %d validation tokens (%.1f %% of the text), vocabulary of %d %ss",
         *(tokens_folder, sum(train_counts), sum(val_counts), 100 * share),
         *(len(tokenizer), tokenizer.unit),
     )
-    finish_stage("tokenize", tokens_folder, "folio train")
+    log_next_steps("tokenize", tokens_folder, "folio train")
+
+
+def report_unknown(tokens_folder: Path, tokenizer: CharTokenizer) -> None:
+    """Log how much of the text is encoded as the unknown character; a warning if that is much."""
+    unknown_id = tokenizer.characters.index(UNKNOWN_CHARACTER)
+    parts = load_tokens(tokens_folder, tokenizer)
+    share = sum(int(np.count_nonzero(part == unknown_id)) for part in parts) / sum(map(len, parts))
+    level = logging.WARNING if share > MUCH_UNKNOWN else logging.INFO
+    log.log(level, "%.2f %% of the characters are encoded as %s (tokenize.min_count)", 100 * share, UNKNOWN_CHARACTER)
 
 
 def scan_text(chunks: Iterable[str], params: TokenizeParams) -> tuple[Tokenizer | None, int]:
@@ -81,7 +98,7 @@ def scan_text(chunks: Iterable[str], params: TokenizeParams) -> tuple[Tokenizer 
         if not Path(params.tokenizer).is_file():
             raise ParameterError(
                 f"tokenize.tokenizer is {params.tokenizer}, which is no file; set it to the tokenizer.json of a model"
-                f"{explain_copy()}"
+                f"{missing_file_hint()}"
             )
         tokenizer = load_tokenizer(Path(params.tokenizer))
         if tokenizer.kind != params.kind:

@@ -1,6 +1,6 @@
 """The token files of a text: train.npy, val.npy and tokens.json, which identifies their tokenizer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -14,6 +14,8 @@ from stages.core.files import atomic_write, read_array, write_json
 from stages.core.records import Record, read_record
 from stages.tokenizers.base import TokenIds, Tokenizer
 
+SMALL_TEXT = 100_000  # training tokens below which a model can only repeat the text
+SUBSAMPLE_PIECES = 64  # of each source
 TRAIN, VAL, META = "train.npy", "val.npy", "tokens.json"
 HOW_TO_TOKENIZE = "`dvc repro -f tokenize` writes it again"
 
@@ -114,6 +116,35 @@ def load_sources(folder: Path) -> list[TokenSource]:
     return _read_metadata(folder).sources
 
 
+def subsample_training_text(
+    tokens: TokenIds, sources: Sequence[TokenSource], max_tokens: int
+) -> tuple[TokenIds, Sequence[TokenSource]]:
+    """Return the part of the training text that a model trains on and counts, (N,), and its sources.
+
+    It consists of pieces from all over each source. A source gets a share in proportion to its length times its
+    weight, as training samples it.
+
+    Args:
+        tokens: the training text, (M,).
+        sources: its sources.
+        max_tokens: the largest N; 0: all of the text.
+    """
+    if not 0 < max_tokens < len(tokens):
+        return tokens, sources
+    bounds = [*(source.start for source in sources), len(tokens)]
+    weighted = [source.weight * (end - source.start) for source, end in zip(sources, bounds[1:], strict=True)]
+    pieces, moved, start = [], [], 0
+    for source, end, share in zip(sources, bounds[1:], weighted, strict=True):
+        quota = min(end - source.start, int(max_tokens * share / sum(weighted)))
+        count = max(1, min(SUBSAMPLE_PIECES, quota))
+        length = quota // count
+        starts = np.linspace(source.start, end - length, count).astype(np.int64)
+        pieces += [tokens[first : first + length] for first in starts]
+        moved.append(TokenSource(start, share / max(1, count * length)))
+        start += count * length
+    return np.concatenate(pieces), moved
+
+
 def check_length(train: TokenIds, val: TokenIds, block_size: int) -> None:
     """Check that both parts hold a window of `block_size` tokens and the token that follows it.
 
@@ -135,6 +166,8 @@ def _map_tokens(path: Path, tokenizer: Tokenizer) -> TokenIds:
     ids: TokenIds = read_array(path, "tokenize", "r")
     if ids.dtype != tokenizer.dtype or ids.ndim != 1 or path.stat().st_size != ids.offset + ids.nbytes:  # type: ignore[attr-defined]
         raise TextError(f"{path} is damaged (unexpected type or size); {HOW_TO_TOKENIZE}")
+    if not len(ids):
+        raise TextError(f"{path} has no tokens; {HOW_TO_TOKENIZE}")
     if len(tokenizer) <= np.iinfo(ids.dtype).max and ids.max(initial=0) >= len(tokenizer):
         raise TextError(f"{path} is damaged (token {ids.max()} of a vocabulary of {len(tokenizer)}); {HOW_TO_TOKENIZE}")
     return ids

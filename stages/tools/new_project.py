@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 
 import click
+from ruamel.yaml import YAML
 
 from stages.core.display import printable
 from stages.core.errors import InputError, WorkError
-from stages.core.options import StageCommand
+from stages.core.options import FolioCommand
 
 PACKAGE = Path(__file__).parents[1]
 FILES = Path(__file__).with_name("template_files.txt")
@@ -17,12 +18,13 @@ FILES = Path(__file__).with_name("template_files.txt")
 DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
 
 
-@click.command(name="new", cls=StageCommand)
+@click.command(name="new", cls=FolioCommand)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def command(folder: Path) -> None:
     """Create a project in FOLDER: the pipeline with its code and parameters, and a place for your texts.
 
-    FOLDER must be new or empty. It becomes a git repository, unless it is in one.
+    FOLDER must be new or empty. It becomes a git repository, unless it is in one. The parameters are the defaults, or,
+    if Folio runs from a clone, those of its last commit.
 
     Example: folio new my-model
     """
@@ -63,9 +65,19 @@ def create_project(folder: Path) -> None:
 
 
 def read_template(name: str) -> str:
-    """Return a file that a project gets, from the package or, in a clone, from beside it."""
-    installed = PACKAGE / "template" / name
-    return (installed if installed.exists() else PACKAGE.parent / name).read_text(encoding="utf-8")
+    """Return a file that a project gets, from the package or, in a clone, from beside it.
+
+    Parameters are those of the last commit of the clone: `dvc exp run` changes those of the working tree.
+    """
+    installed, root = PACKAGE / "template" / name, PACKAGE.parent
+    if installed.exists():
+        return installed.read_text(encoding="utf-8")
+    if name == "params.yaml":
+        command = ["git", "show", f"HEAD:./{name}"]
+        committed = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
+        if committed.returncode == 0:
+            return committed.stdout
+    return (root / name).read_text(encoding="utf-8")
 
 
 def _copy_files(folder: Path) -> None:
@@ -74,6 +86,23 @@ def _copy_files(folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(DVC_CONFIG if name == ".dvc/config" else read_template(name), encoding="utf-8")
+    _ignore_outputs(folder)
+
+
+def _ignore_outputs(folder: Path) -> None:
+    """Write .gitignore files for what DVC stores, which DVC would write in its first run.
+
+    Otherwise `git add .` after a stage that was run by hand would add its outputs, and DVC refuse to store them.
+    """
+    pipeline = YAML(typ="safe").load(folder / "dvc.yaml")
+    for out in (out for stage in pipeline["stages"].values() for out in stage.get("outs", ())):
+        name, options = (out, {}) if isinstance(out, str) else next(iter(out.items()))
+        path = folder / name
+        ignored = path.with_name(".gitignore")
+        before = ignored.read_text(encoding="utf-8") if ignored.exists() else ""
+        if options.get("cache", True) and f"/{path.name}\n" not in before:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            ignored.write_text(f"{before}/{path.name}\n", encoding="utf-8")
 
 
 def _in_repository(folder: Path) -> bool:

@@ -12,17 +12,18 @@ from torch import Tensor
 
 from stages.core.compute_params import ComputeParams
 from stages.core.device import prepare_device
+from stages.core.errors import TextError
 from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
-from stages.core.options import StageCommand, model_option, output_file_option
+from stages.core.options import FolioCommand, model_option, output_file_option
 from stages.core.text_files import read_text
-from stages.generation.prompts import unknown_option
+from stages.generation.prompts import count_unknown, unknown_option
 from stages.generation.text_model import TextModel
 from stages.models.model_folder import load_model
 from stages.tokenizers.base import Tokenizer
 
 
-@click.command(name="score", cls=StageCommand)
+@click.command(name="score", cls=FolioCommand)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @model_option
 @output_file_option("--table", "table_path", None, "The file for a table of tokens: position, text, bits, probability.")
@@ -48,11 +49,18 @@ def command(
     start_log("score")
     text_model = TextModel(load_model(model_folder), prepare_device(ComputeParams(device=device)))
     text = read_text(file)
-    ids, bits = text_model.token_bits(text, unknown)
+    try:
+        ids, bits = text_model.token_bits(text, unknown)
+    except TextError as error:
+        name = "standard input" if str(file) == "-" else file
+        raise TextError(f"{name}: {error}") from None
+    if unknown_count := count_unknown(text, text_model.tokenizer):
+        log.warning("%d of %d characters are outside the vocabulary (--unknown)", unknown_count, len(text))
     characters, size = (int(lengths[ids[1:]].sum()) for lengths in text_model.tokenizer.token_lengths())
     total = float(bits.sum())
     results = {
         "characters": characters,
+        "unknown_characters": unknown_count,
         "bits_per_character": total / max(1, characters),
         "bits_per_byte": total / size,
         "nats_per_character": total / max(1, characters) * math.log(2),

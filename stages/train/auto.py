@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stages.models.ngram.ram_check import bytes_per_token
+from stages.tokenizers.token_files import SMALL_TEXT
 
 MAX_TOKENS_PER_STEP, MIN_TOKENS_PER_STEP = 2048, 512
 STEPS_FOR_SMALL_TEXT = 400  # a smaller text gets fewer tokens in each step
@@ -16,7 +17,7 @@ MAX_LOGITS_PER_STEP = 8_000_000  # a training step holds about a dozen arrays of
 MAX_NGRAM_BYTES = 1_300_000_000
 SLIDING_WINDOW, CROSS_FIT_FOLDS, HEAD_SIZE = 64, 10, 32
 MIN_NGRAM_ORDER, MAX_NGRAM_ORDER = 7, 10
-MAX_PASSES, MIN_PASSES, TOKENS_PER_PASS = 8.0, 4.0, 4000  # over a text, after which small models learn it by heart
+MAX_PASSES, MIN_PASSES, TOKENS_PER_PASS = 8.0, 4.0, 4000  # over a text; more of them overfit
 BASE_STEPS = 1200  # wanted with budget 1; the steps and the size of the model grow with the square root of the budget
 STEP_SECONDS = 0.05  # on the reference machine: 2,048 tokens, 2 layers, 128 wide, a vocabulary of 65
 WIDTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512)
@@ -28,7 +29,6 @@ TOLERANCE = 0.2  # share by which a size may exceed the budget; the steps are th
 DROPOUT, PASSES_WITHOUT_DROPOUT = 0.1, 3.5
 WEIGHT_DECAY, STEPS_WITHOUT_DECAY = 0.1, 1500  # a shorter training of a small text does not gain from it
 MAX_WARMUP, WARMUP_SHARE, CURVE_POINTS = 20, 0.05, 12
-SMALL_TEXT = 100_000
 # Memory: of PyTorch; for each token of a step and entry of the vocabulary; for each token, layer and channel.
 BASE_BYTES, BYTES_PER_LOGIT, BYTES_PER_ACTIVATION = 380_000_000, 50, 400
 
@@ -138,24 +138,27 @@ def choose_windows(settings: Settings, text: TextSize, processes: int) -> None:
 
     A small text gets shorter training windows, so that a few passes over it are enough steps. Positions in `gpt` are
     relative, so afterwards it can use a longer context, if the windows are at least as long as its attention reaches.
+    Windows that are read together, of an explicit batch size or by several processes, share the tokens of a step.
     """
     choose = settings.choose
     most_tokens = power_of_two_below(min(MAX_TOKENS_PER_STEP, MAX_LOGITS_PER_STEP // text.vocab_size))
-    batch_size = settings.train.get("batch_size", processes)
+    windows_per_step = settings.train.get("batch_size", processes)
     longest = min(text.val_tokens - 1, used_tokens(settings, text) // 10, most_tokens)
     tokens = most_tokens
-    block_size = power_of_two_below(min(longest, tokens // batch_size))
+    block_size = power_of_two_below(min(longest, tokens // windows_per_step))
     window_size, reason = 0, "as model.block_size"
     if "block_size" not in settings.model and kind_of(settings) == "gpt":
         few_tokens = power_of_two_below(int(MAX_PASSES * used_tokens(settings, text) / STEPS_FOR_SMALL_TEXT))
         few_tokens = min(max(few_tokens, MIN_TOKENS_PER_STEP), most_tokens)
-        short_window = power_of_two_below(few_tokens // batch_size)
+        short_window = power_of_two_below(few_tokens // windows_per_step)
         attention = settings.model.get("sliding_window", SLIDING_WINDOW) or block_size
         if short_window >= min(attention, block_size):
             tokens = few_tokens
             if short_window < block_size:
                 window_size, reason = short_window, "more steps from a small text"
-    choose("model.block_size", block_size, "at most a tenth of the text")
+    is_shared = block_size < power_of_two_below(longest)
+    sharing = f"{windows_per_step} windows share {most_tokens} tokens per step"
+    choose("model.block_size", block_size, sharing if is_shared else "at most a tenth of the text")
     choose("train.window_size", window_size, reason)
     if kind_of(settings) == "gpt":
         attention = min(SLIDING_WINDOW, settings.model["block_size"])
@@ -291,6 +294,12 @@ def step_seconds(settings: Settings, vocab_size: int, n_layer: int | None = None
     """Return the expected time of a step on the reference machine, by default for the chosen size.
 
     Half a dozen sizes and vocabularies were measured; n-grams take a quarter of the time of the default.
+
+    Args:
+        settings: of which the windows and the batch size are known.
+        vocab_size: V.
+        n_layer: number of layers; None: the chosen one.
+        n_embd: width; None: the chosen one.
     """
     n_layer, n_embd = n_layer or settings.model["n_layer"], n_embd or settings.model["n_embd"]
     network = n_layer / 2 * (n_embd / 128) ** 2

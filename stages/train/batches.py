@@ -3,14 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from stages.tokenizers.base import TokenIds
 from stages.tokenizers.token_files import TokenSource
-
-SUBSAMPLE_PIECES = 64
 
 
 @dataclass(frozen=True)
@@ -93,31 +89,19 @@ def sample_positions(length: int, window_size: int, batch_size: int, generator: 
 def sample_weighted_positions(
     length: int, window_size: int, batch_size: int, generator: torch.Generator, sources: Sequence[TokenSource]
 ) -> Tensor:
-    """Return the positions of windows sampled from each source in proportion to its length times its weight, (B, T)."""
-    bounds = torch.tensor([*(source.start for source in sources), length]).clamp(max=length - window_size)
-    lengths = bounds.diff().double()
-    weights = torch.tensor([source.weight for source in sources], dtype=torch.float64)
-    indices = torch.multinomial(lengths * weights, batch_size, replacement=True, generator=generator)
-    offsets = torch.rand(batch_size, dtype=torch.float64, generator=generator) * lengths[indices]
-    return (bounds[indices] + offsets.long())[:, None] + torch.arange(window_size)
+    """Return the positions of windows sampled from each source in proportion to its length times its weight, (B, T).
 
-
-def subsample_training_text(
-    tokens: TokenIds, sources: Sequence[TokenSource], max_tokens: int
-) -> tuple[TokenIds, list[TokenSource]]:
-    """Return at most `max_tokens` of a longer text, (N,), in pieces from all over each source, and their sources.
-
-    A source gets a share in proportion to its length times its weight, as training samples it.
+    Args:
+        length: of the training text, in tokens.
+        window_size: T.
+        batch_size: B.
+        generator: of random numbers, on the CPU.
+        sources: where the sources begin, and their weights.
     """
-    bounds = [*(source.start for source in sources), len(tokens)]
-    weighted = [source.weight * (end - source.start) for source, end in zip(sources, bounds[1:], strict=True)]
-    pieces, moved, start = [], [], 0
-    for source, end, share in zip(sources, bounds[1:], weighted, strict=True):
-        quota = min(end - source.start, int(max_tokens * share / sum(weighted)))
-        count = max(1, min(SUBSAMPLE_PIECES, quota))
-        length = quota // count
-        starts = np.linspace(source.start, end - length, count).astype(np.int64)
-        pieces += [tokens[first : first + length] for first in starts]
-        moved.append(TokenSource(start, share / max(1, count * length)))
-        start += count * length
-    return np.concatenate(pieces), moved
+    bounds = torch.tensor([*(source.start for source in sources), length])
+    weights = torch.tensor([source.weight for source in sources], dtype=torch.float64)
+    indices = torch.multinomial(bounds.diff() * weights, batch_size, replacement=True, generator=generator)
+    first = bounds.clamp(max=length - window_size - 1)  # a short last source is in the last windows
+    room = bounds.clamp(max=length - window_size).diff().clamp(min=1)
+    offsets = torch.rand(batch_size, dtype=torch.float64, generator=generator) * room[indices]
+    return (first[indices] + offsets.long())[:, None] + torch.arange(window_size)

@@ -91,7 +91,7 @@ class TrainingCheckpoint:
             log.info("%s is already training this model; waiting for it", name)
             lock.acquire()
         try:
-            self._delete_recorded_runs()
+            self._delete_finished_runs()
             self.folder.mkdir(parents=True, exist_ok=True)
             owner.write_text(f"process {os.getpid()}", encoding="utf-8")
             write_json(self.folder / "fingerprint.json", self.fingerprint)
@@ -112,8 +112,8 @@ class TrainingCheckpoint:
         if started_by_dvc():
             write_text(self.folder / FINISHED, dvc_digest(model_folder))
 
-    def _delete_recorded_runs(self) -> None:
-        """Delete the states of finished runs that DVC has recorded, and those of other runs than this one."""
+    def _delete_finished_runs(self) -> None:
+        """Delete the states of finished runs, except that of this run if DVC has not recorded it."""
         lock_file = Path("dvc.lock")
         recorded = lock_file.read_text(encoding="utf-8") if lock_file.exists() else ""
         for path in self.folder.parent.glob(f"*/{FINISHED}"):
@@ -282,6 +282,12 @@ def state_tensors(trainer: Trainer) -> dict[str, Tensor]:
 
 def check_state(trainer: Trainer, state: dict[str, Tensor], step: int, curve: list[CurvePoint]) -> None:
     """Check that a state fits a new trainer, whole and in every part.
+
+    Args:
+        trainer: before its first step.
+        state: the tensors of the checkpoint, by name.
+        step: of the checkpoint.
+        curve: points up to this step.
 
     Raises:
         ValueError: if it does not; the message names the first part that does not fit.

@@ -1,7 +1,7 @@
 """The train stage: train the model that params.yaml describes."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,26 +12,31 @@ import torch
 from torch import Tensor
 
 from stages.core.compute_params import ComputeParams
-from stages.core.device import describe_environment, prepare_device, tokens_to_device
+from stages.core.device import available_cores, describe_environment, prepare_device, tokens_to_device
 from stages.core.errors import ModelError
 from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
-from stages.core.options import StageCommand, output_file_option, output_folder_option, params_option, tokens_option
+from stages.core.options import FolioCommand, output_file_option, output_folder_option, params_option, tokens_option
 from stages.core.params import check_section, read_budget, read_explicit, read_section
-from stages.core.project import explain_copy, finish_stage, started_by_dvc
+from stages.core.project import log_next_steps, missing_file_hint, started_by_dvc
 from stages.core.records import TrainingRecord
-from stages.losses.losses import evaluate_loss
+from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import evenly_spaced_windows
 from stages.models.base import LanguageModel, build_model, count_parameters
 from stages.models.model_folder import MANIFEST, TrainedModel, load_model, save_model
 from stages.models.params import ModelParams
-from stages.models.plain_generator import generate_plainly
+from stages.models.reference_generator import generate_reference
 from stages.tokenizers.base import TokenIds, Tokenizer
 from stages.tokenizers.prompt_check import check_prompts
 from stages.tokenizers.registry import load_tokenizer
-from stages.tokenizers.token_files import TokenSource, check_length, load_sources, load_tokens
+from stages.tokenizers.token_files import (
+    TokenSource,
+    check_length,
+    load_sources,
+    load_tokens,
+    subsample_training_text,
+)
 from stages.train.auto import Settings, TextSize, choose_settings, describe_settings
-from stages.train.batches import subsample_training_text
 from stages.train.checkpoint import TrainingCheckpoint, training_fingerprint
 from stages.train.distributed import ProcessGroup, launch_processes
 from stages.train.params import RuntimeParams, TrainParams
@@ -40,10 +45,11 @@ from stages.train.signals import catch_stop_signals, end_with_parent
 from stages.train.tracking import TrackerFactory, Trackers, load_tracker, track
 from stages.train.trainer import COLUMNS, CurvePoint, Trainer
 
+EXPERT_KEYS = ("prior", "cache_lm", "context_experts")
 SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 100, 0.8
 
 
-@click.command(name="train", cls=StageCommand)
+@click.command(name="train", cls=FolioCommand)
 @params_option
 @tokens_option
 @output_folder_option("--model", "model_folder", "models", "The folder for the trained model.")
@@ -68,67 +74,92 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
     job = read_job(params_path, tokens_folder, group)
     params = job.params
     ProcessGroup(count=max(group.count, params.processes)).check_batch(params)
-    if dry_run:
-        return
     factories: dict[str, TrackerFactory] = (
         {name: load_tracker(name) for name in job.runtime.trackers} if group.is_first else {}
     )
+    device = prepare_device(job.compute)
+    if device.type == "cpu" and params.processes > available_cores():
+        log.warning("train.processes is %d, but there are only %d CPU cores", params.processes, available_cores())
+    if dry_run:
+        return
     if params.processes > 1 and group.count == 1:
         options = {"params": params_path, "tokens": tokens_folder, "model": model_folder, "curve": curve_path}
         arguments = [word for name, path in options.items() for word in (f"--{name}", str(path))]
         arguments += {logging.WARNING: ["--quiet"], logging.DEBUG: ["--verbose"]}.get(log.level, [])
         launch_processes(params.processes, "stages.train", arguments)
         return
-    device = prepare_device(job.compute)
-    train, val = tokens_to_device(job.train_ids, device), tokens_to_device(job.val_ids, device)
     with group.connected(device):
-        model, trainer = prepare_training(
-            job.model_params,
-            params,
-            job.runtime,
-            job.compute,
-            len(job.tokenizer),
-            train,
-            val,
-            token_classes=torch.from_numpy(job.tokenizer.token_classes()),
-            sources=job.sources,
-            group=group,
-            initial_model=job.initial_model,
-        )
-        environment = describe_environment(job.compute, device, model.compute_dtype) | {"processes": group.count}
-
-        def save(steps: int, tokens_seen: int) -> None:
-            record = TrainingRecord(
-                environment=dict(environment),
-                params=params.model_dump(),
-                auto=job.auto_keys,
-                budget=job.budget,
-                steps=steps,
-                tokens_seen=tokens_seen,
-            )
-            save_model(model_folder, model, job.tokenizer, record)
-
-        if trainer is None:
-            log.info("%s: no trainable parameters, on %s", job.model_params.kind, device)
-            if group.is_first:
-                write_tsv(curve_path, COLUMNS, [counting_curve_row(model, train, val, params)])
-                save(0, len(train))
-        else:
-            log.info("%s: %d parameters, on %s", job.model_params.kind, count_parameters(model), device)
-            fingerprint = training_fingerprint(job.model_params, params, tokens_folder, environment)
-            checkpoint = TrainingCheckpoint(fingerprint, job.runtime)
-            with (
-                checkpoint.locked() if group.is_first else nullcontext(),
-                track(factories, flat_params(job)) as trackers,
-            ):
-                run_training(trainer, checkpoint, job.tokenizer, trackers)
-                if group.is_first:
-                    write_tsv(curve_path, *trainer.curve_table())
-                    save(trainer.step, trainer.tokens_seen)
-                    checkpoint.mark_finished(model_folder)
+        train_and_save(job, group, device, factories, tokens_folder, model_folder, curve_path)
     log.info("wrote the model to %s and the learning curve to %s", model_folder, curve_path)
     if group.is_first:
-        finish_stage("train", model_folder, "folio evaluate", "folio sample")
+        log_next_steps("train", model_folder, "folio evaluate", "folio sample")
+
+
+def train_and_save(
+    job: "TrainingJob",
+    group: ProcessGroup,
+    device: torch.device,
+    factories: Mapping[str, TrackerFactory],
+    tokens_folder: Path,
+    model_folder: Path,
+    curve_path: Path,
+) -> None:
+    """Train a model; the first process of a group writes the model and the learning curve.
+
+    Args:
+        job: what to train.
+        group: the processes that train together, connected.
+        device: of this process.
+        factories: experiment trackers, by name.
+        tokens_folder: the folder of `job`'s tokens.
+        model_folder: the folder for the model.
+        curve_path: the file for the learning curve.
+    """
+    train, val = tokens_to_device(job.train_ids, device), tokens_to_device(job.val_ids, device)
+    model, trainer = prepare_training(
+        job.model_params,
+        job.params,
+        job.runtime,
+        job.compute,
+        len(job.tokenizer),
+        train,
+        val,
+        token_classes=torch.from_numpy(job.tokenizer.token_classes()),
+        sources=job.sources,
+        group=group,
+        initial_model=job.initial_model,
+    )
+    environment = describe_environment(job.compute, device, model.compute_dtype) | {"processes": group.count}
+
+    def save(steps: int, tokens_seen: int) -> None:
+        record = TrainingRecord(
+            environment=dict(environment),
+            params=job.params.model_dump(),
+            auto=job.auto_keys,
+            budget=job.budget,
+            steps=steps,
+            tokens_seen=tokens_seen,
+        )
+        save_model(model_folder, model, job.tokenizer, record)
+
+    if trainer is None:
+        log.info("%s: no trainable parameters, on %s", job.model_params.kind, device)
+        if group.is_first:
+            write_tsv(curve_path, COLUMNS, [counting_curve_row(model, train, val, job.params)])
+            save(0, len(train))
+        return
+    log.info("%s: %d parameters, on %s", job.model_params.kind, count_parameters(model), device)
+    fingerprint = training_fingerprint(job.model_params, job.params, tokens_folder, environment)
+    checkpoint = TrainingCheckpoint(fingerprint, job.runtime)
+    with (
+        checkpoint.locked() if group.is_first else nullcontext(),
+        track(factories, flat_params(job)) as trackers,
+    ):
+        run_training(trainer, checkpoint, job.tokenizer, trackers)
+        if group.is_first:
+            write_tsv(curve_path, *trainer.curve_table())
+            save(trainer.step, trainer.tokens_seen)
+            checkpoint.mark_finished(model_folder)
 
 
 @dataclass(frozen=True)
@@ -156,7 +187,7 @@ class TrainingJob:
     tokenizer: Tokenizer
     train_ids: TokenIds
     val_ids: TokenIds
-    sources: list[TokenSource]
+    sources: Sequence[TokenSource]
     initial_model: LanguageModel | None
 
 
@@ -175,7 +206,7 @@ def read_job(params_path: Path, tokens_folder: Path, group: ProcessGroup) -> Tra
     initial_model = load_initial_model(Path(init_from), tokenizer) if init_from else None
     if initial_model:
         positions = () if initial_model.params.kind == "gpt" else ("block_size",)  # learned, one for each position
-        for name in ("n_layer", "n_head", "n_embd", "prior", "cache_lm", *positions):
+        for name in ("n_layer", "n_head", "n_embd", "sliding_window", *EXPERT_KEYS, *positions):
             settings.choose(f"model.{name}", getattr(initial_model.params, name), "as in train.init_from")
     text = TextSize(len(train_ids), len(val_ids), len(tokenizer))
     processes = max(group.count, settings.train["processes"])
@@ -185,9 +216,7 @@ def read_job(params_path: Path, tokens_folder: Path, group: ProcessGroup) -> Tra
     check_window_size(model_params, params)
     for line in describe_settings(settings, text, budget, processes):
         log.info("%s", line)
-    sources = load_sources(tokens_folder)
-    if 0 < params.max_tokens < len(train_ids):
-        train_ids, sources = subsample_training_text(train_ids, sources, params.max_tokens)
+    train_ids, sources = subsample_training_text(train_ids, load_sources(tokens_folder), params.max_tokens)
     check_length(train_ids, val_ids, model_params.block_size)
     if params.held_out_fraction:
         held_out_start(len(train_ids), model_params.block_size, params.held_out_fraction)
@@ -235,7 +264,7 @@ def load_initial_model(folder: Path, tokenizer: Tokenizer) -> LanguageModel:
     if not (folder / MANIFEST).exists():
         raise ModelError(
             f"train.init_from is {folder}, which has no model; copy one to a folder, for example with `cp -r models "
-            f"base`, and name that one, because DVC deletes models/ before training{explain_copy()}"
+            f"base`, and name that one, because DVC deletes models/ before training{missing_file_hint()}"
         )
     trained: TrainedModel = load_model(folder)
     other = trained.tokenizer
@@ -253,7 +282,7 @@ def log_sample(trainer: Trainer, tokenizer: Tokenizer) -> None:
     """Log a short sample; training is not affected."""
     prompt = trainer.sampler.tokens[:1].long()[None]
     trainer.model.eval()
-    ids = generate_plainly(trainer.model, prompt, SAMPLE_LENGTH, SAMPLE_TEMPERATURE, trainer.params.seed)
+    ids = generate_reference(trainer.model, prompt, SAMPLE_LENGTH, SAMPLE_TEMPERATURE, trainer.params.seed)
     trainer.model.train()
     log.info("sample at step %d: %r", trainer.step, tokenizer.decode(ids[0].cpu()))
 

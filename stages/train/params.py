@@ -1,8 +1,8 @@
 """Sections `train` and `runtime`: how the model is trained, and how the training is logged and saved."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.core.params import FilePath, Section
 
@@ -39,6 +39,15 @@ class TrainParams(Section):
     init_from: FilePath | None = None
     max_tokens: int = Field(default=0, ge=0)
     processes: int = Field(default=1, ge=1, le=1024)
+
+    @model_validator(mode="after")
+    def _check_held_out(self) -> Self:
+        if self.held_out_fraction and self.keep == "last" and not self.patience:
+            raise ValueError(
+                f"held_out_fraction is {self.held_out_fraction}, but nothing uses the held-out text: set keep to best, "
+                "or patience to a number of points, or held_out_fraction to 0"
+            )
+        return self
 
 
 class RuntimeParams(Section):

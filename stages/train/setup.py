@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.core.compute_params import ComputeParams
-from stages.core.device import constant, select_dtype
+from stages.core.device import cached_tensor, select_dtype
 from stages.core.errors import ModelError, ParameterError
 from stages.losses.windows import evenly_spaced_windows, held_out_windows
 from stages.models.base import LanguageModel, build_model, count_parameters
@@ -23,6 +23,7 @@ from stages.train.params import RuntimeParams, TrainParams
 from stages.train.trainer import Trainer
 
 MAX_HELD_OUT_WINDOWS = 32
+SHAPE_KEYS = {"kind", "block_size", "n_layer", "n_head", "n_embd", "prior", "cache_lm", "context_experts"}
 
 
 def prepare_training(
@@ -133,8 +134,8 @@ def check_same_architecture(source: LanguageModel, target: LanguageModel) -> Non
     """
     weights, targets = dict(source.named_parameters()), dict(target.named_parameters())
     if {name: weight.shape for name, weight in weights.items()} != {name: t.shape for name, t in targets.items()}:
-        wanted = target.params.model_dump()
-        found = {name: value for name, value in source.params.model_dump().items() if value != wanted[name]}
+        wanted = target.params.model_dump(include=SHAPE_KEYS)
+        found = {name: value for name, value in source.params.model_dump().items() if value != wanted.get(name, value)}
         differences = ", ".join(f"model.{name} is {value} there, {wanted[name]} here" for name, value in found.items())
         raise ModelError(
             f"train.init_from has a model of another architecture ({differences}); set `model:` to its values"
@@ -161,7 +162,7 @@ def compile_model(model: LanguageModel, params: TrainParams, device: torch.devic
         # `prepare_device` has not told the compiler, because that imports it.
         torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
         # Not as decorators, which import the compiler: a second and 90 MB, in every stage.
-        torch.compiler.assume_constant_result(constant)  # type: ignore[no-untyped-call]
+        torch.compiler.assume_constant_result(cached_tensor)  # type: ignore[no-untyped-call]
         for name in model.uncompiled_methods:
             setattr(model, name, torch.compiler.disable(getattr(model, name)))  # type: ignore[no-untyped-call]
         compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]

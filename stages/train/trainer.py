@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from stages.core.errors import WorkError
 from stages.core.logs import log, progress_bar
-from stages.losses.losses import evaluate_loss
+from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import Windows
 from stages.models.base import LanguageModel
 from stages.train.batches import Batch, BatchSampler
@@ -136,16 +136,19 @@ class Trainer:
             WorkError: if the loss becomes infinite or NaN, or ends far above that of a uniform distribution.
         """
         self.model.train()
-        first_tokens, start = self.tokens_seen, time.monotonic()
+        first_progress, first_tokens, start = self.progress, self.tokens_seen, time.monotonic()
         with progress_bar() as progress:
             task = progress.add_task("train", total=self.params.max_steps, completed=self.step, note="")
             while not self.is_done:
                 lr = self.take_step()
                 if self.step % self.runtime.log_every == 0:
                     note = f"loss {self.check_finite():.3f}"
-                    speed = (self.tokens_seen - first_tokens) / (time.monotonic() - start)
+                    elapsed = time.monotonic() - start
+                    speed = (self.tokens_seen - first_tokens) / elapsed
                     progress.update(task, note=f"{note}, {speed:,.0f} tokens/s")
-                    log.info("step %d of %d, %s", self.step, self.params.max_steps, note)
+                    seconds_per_step = elapsed / (self.progress - first_progress)
+                    left = max(0.0, seconds_per_step * (self.params.max_steps - self.progress))
+                    log.info("step %d of %d, %s, %.0f s left", self.step, self.params.max_steps, note, left)
                 if self.step % self.params.eval_every == 0 or self.is_done:
                     self.check_finite()
                     self.add_point(lr)
@@ -153,7 +156,7 @@ class Trainer:
                 progress.update(task, completed=self.progress)
                 if not self.is_done:
                     after_step()
-        self.check_converged()
+        self.check_not_diverged()
         before_end()
         self._finish()
         self.model.eval()
@@ -214,8 +217,10 @@ class Trainer:
                 self.best_weights = [weight.detach().clone() for weight in self.model.parameters()]
         self.curve.append(point)
 
-    def check_converged(self) -> None:
-        """Check that the last weights, if they are the result, are better than knowing nothing.
+    def check_not_diverged(self) -> None:
+        """Check that the training loss at the end is at most DIVERGED times that of a uniform prediction.
+
+        Nothing is checked if the best weights are kept instead of the last.
 
         Raises:
             WorkError: if training has diverged.

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from stages.core.display import escape_controls, hide_secrets, printable
 from stages.core.errors import ParameterError
 from stages.core.logs import start_log
-from stages.core.options import StageCommand
+from stages.core.options import FolioCommand
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_messages_and_logs_are_printable(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").touch()
 
-    @click.command(cls=StageCommand)
+    @click.command(cls=FolioCommand)
     @click.argument("path", type=click.Path(exists=True))
     def command(path: str) -> None:
         start_log("test")

@@ -58,7 +58,7 @@ def test_the_comment_of_kind_names_every_model():
 
 INVALID = [
     ("train", "max_steps", "ten", "train.max_steps is 'ten' (str)"),
-    ("train", "max_steps", True, "train.max_steps is True (bool)"),
+    ("train", "max_steps", True, "train.max_steps is true (bool)"),
     ("train", "max_steps", 0, "greater than or equal to 1"),
     ("train", "max_steps", 1.5, "train.max_steps is 1.5 (float)"),
     ("train", "lr", "1e-3", "train.lr is '1e-3' (str)"),
@@ -116,6 +116,21 @@ BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}
         ('train: {init_from: "a\\0b"}', "train.init_from is 'a\\x00b'"),
         ("sample: {top_p: 2}", "sample.top_p is 2"),
         ("report: {nosuch: 1}", "report.nosuch is not a known key"),
+        ("budgt: 5", "'budgt' is not a known name; did you mean budget?"),
+        ("tain: {seed: 1}", "'tain' is not a known name; did you mean train?"),
+        (
+            "budget: 1\ntrain:\n\tseed: 1\n",
+            "is not valid YAML (line 3): a tab where only spaces are allowed; replace it",
+        ),
+        ("train: {seed: 1}\ntrain: {seed: 2}\n", 'found duplicate key "train"; remove one of the two'),
+        (
+            "download: {sources: '*.md'}",
+            """download.sources is '*.md' (str): it must be a mapping, such as {"*.md": 1.0}""",
+        ),
+        ("download: {sources: {}}", "download.sources is {} (dict): it must not be empty"),
+        ("sample: {stop: 'JULIET:'}", "sample.stop is 'JULIET:' (str): it must be a list, in square brackets"),
+        ("compute: {deterministic: 'yes'}", "compute.deterministic is 'yes' (str): it must be true or false"),
+        ("model: {kind: null}", "model.kind is null"),
     ],
 )
 def test_the_whole_file_is_checked_and_a_message_is_short(tmp_path, content, message):
@@ -129,7 +144,7 @@ def test_the_whole_file_is_checked_and_a_message_is_short(tmp_path, content, mes
 
 def test_empty_sections_have_their_defaults_and_own_sections_are_ignored(tmp_path, monkeypatch):
     path = tmp_path / "params.yaml"
-    path.write_text("report:\nnotes: mine\n")
+    path.write_text("report:\nnotes: mine\ntrain:\ntraining: mine\n")
     check_file(path)
     assert read_section(path, "report", ReportParams) == ReportParams()
     monkeypatch.setenv("DVC_STAGE", "download")

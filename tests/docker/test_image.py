@@ -53,7 +53,7 @@ def test_a_mounted_work_tree_is_done_once_and_belongs_to_the_caller(finished: Pr
 def test_comparing_works_inside_also_for_another_owners_repository(finished: Project, tmp_path: Path):
     project = finished.copy(tmp_path / "project")
     project.set(train={"max_steps": 60}, sample={"temperature": 0.5})
-    assert project.run(user=0).returncode == 0
+    assert project.run("dvc", "repro", "evaluate", user=0).returncode == 0
     for user in (0, USER):
         params = project.run("dvc", "params", "diff", user=user)
         assert params.returncode == 0, params.stdout
@@ -97,7 +97,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     assert docker("wait", name).stdout.strip() == str(code)
     assert ("a stage was killed or crashed, perhaps because" in docker("logs", name).stdout) == (how == "no memory")
     assert not (project.folder / "models/manifest.json").exists()
-    again = project.run()
+    again = project.run("dvc", "repro", "train")
     assert again.returncode == 0, again.stdout
     assert "resumed at step" in again.stdout
     assert project.model() == finished.model()
@@ -124,7 +124,7 @@ def test_a_gpu_that_is_not_there_is_named(fresh: Project, tmp_path: Path):
     assert "compute.device is 'cuda'" in done.stdout
     assert "not compiled with CUDA" in done.stdout
     project.set(compute={"device": "auto"}, train={"max_steps": 20})
-    done = project.run(options=("-e", "NVIDIA_VISIBLE_DEVICES=all"))
+    done = project.run("dvc", "repro", "train", options=("-e", "NVIDIA_VISIBLE_DEVICES=all"))
     assert done.returncode == 0, done.stdout
     assert "the container was given a GPU that cannot be used" in done.stdout
 

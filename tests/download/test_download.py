@@ -311,3 +311,13 @@ def test_zero_bytes_are_refused_unless_asked_for(download, name, content, place)
     succeeded(download(corpus="own", allow_zero_bytes=True))
     assert "tw\0o" in CORPUS.read_text()
     assert read_text(CORPUS).count("\0") == 1  # and `tokenize` reads it
+
+
+@pytest.mark.parametrize("allow_zero_bytes", [True, False])
+def test_a_text_of_white_space_is_refused(download, allow_zero_bytes):
+    for name in ("a.txt", "b.txt"):
+        put(Path("data/own", name), " \n\t\r\n")
+    result = download(corpus="own", allow_zero_bytes=allow_zero_bytes)
+    assert result.exit_code == 2
+    assert "the text has only spaces and line breaks; add text to it" in result.stderr
+    assert not CORPUS.exists()

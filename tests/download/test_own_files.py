@@ -83,15 +83,19 @@ def test_every_text_file_is_a_document_in_the_order_of_paths(own: Path, ending: 
     ("name", "content", "message"),
     [
         ("a.jsonl", b'{"body": "x"}\n', "has no column 'text' (it has: body); set download.column"),
-        ("a.jsonl", b'{"text": "x"}\n{"text": 5}\n', "row 2 has 5 in column 'text', which is not a string"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 5}\n', "row 2 has 5 in column 'text', which is not a string; remove"),
+        ("a.jsonl", b'{"text": "x"}\n\n{"text": 5}\n', "row 3 has 5 in column 'text'"),
         ("a.jsonl", b"no json\n", "is not JSON Lines"),
         ("a.parquet", b"no parquet", "cannot be read as Parquet"),
         ("a.txt.gz", b"no gzip", "cannot be read"),
         ("a.txt.gz", gzip.compress(b"whole" * 1000, mtime=0)[:-20], "cannot be read"),
         ("a.txt.gz", gzip.compress(b"one\ntwo\xff", mtime=0), "is not UTF-8: byte 7 (line 2) is 0xff"),
+        ("a.txt.gz", gzip.compress(b"two\xff", mtime=0), "for example from Latin-1: `iconv -f latin1 -t UTF-8`"),
         ("a.txt", b"", "is empty"),
         ("a.csv", b"x", "no file of a supported type"),
-        ("a.txt", "käse".encode("utf-16"), "is UTF-16, not UTF-8; convert it: `iconv -f UTF-16 -t UTF-8`"),
+        ("a.txt", "käse".encode("utf-16"), "is UTF-16, not UTF-8; convert it: `mv "),
+        ("a.txt", b"%PDF-1.7\n", "a.txt is a PDF, not a text; extract its text"),
+        ("a.txt", b"PK\x03\x04...", "is a ZIP archive (as are DOCX, XLSX and EPUB), not a text"),
         ("a.txt", "käse".encode("utf-32"), "is UTF-32, not UTF-8"),
         ("a.txt", "a first line\n".encode("utf-16-le"), "is UTF-16LE, not UTF-8"),
         ("a.txt", "a first line\n".encode("utf-16-be"), "is UTF-16BE, not UTF-8"),
@@ -129,6 +133,14 @@ def test_sources_come_in_the_order_given_and_a_file_belongs_to_the_first_that_it
     assert documents["weight"].tolist() == [2.0, 0.5, 1.0]
     with pytest.raises(TextError, match=r"matches 'c/\*' and no earlier pattern; the files are: a.txt, b/one.txt"):
         stored(own.parent, sources={"*": 1.0, "c/*": 2.0})
+    with pytest.raises(TextError, match=r"b/one.txt matches '\*' first: put 'b/\*' before '\*'"):
+        stored(own.parent, sources={"*": 1.0, "b/*": 2.0})
+    with pytest.raises(TextError, match=r"all of its files, such as a.txt, match '\*.txt' first: remove '\*'"):
+        stored(own.parent, sources={"*.txt": 1.0, "*": 2.0})
+    (own / "notes.md").write_text("notes")
+    with pytest.raises(TextError, match=r"notes.md matches '\*' first: put '\*.md' before '\*'"):
+        stored(own.parent, sources={"*": 1.0, "*.md": 2.0})
+    assert stored(own.parent, sources={"*.md": 2.0, "*": 1.0})[0].startswith("notes")
 
 
 def test_valid_files_are_read_whatever_their_other_columns_and_names(own: Path):

@@ -1,7 +1,7 @@
 import torch
 
 from stages.evaluate.predictions import PredictionCollector, assemble_predictions, attention_maps
-from stages.losses.losses import evaluate_loss
+from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import blockwise_windows
 from stages.models.base import build_model
 from tests.conftest import model_params, randomize

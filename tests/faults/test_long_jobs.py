@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages.core.device import tokens_to_device
-from stages.losses.losses import evaluate_loss
+from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import evenly_spaced_windows
 from stages.models.model_folder import load_model
 from stages.tokenizers.token_files import load_tokens

@@ -22,7 +22,7 @@ from stages.tokenizers.char import CharTokenizer
 from tests.conftest import model_params
 
 LENGTH = 1000
-PIECE = 500  # tokens after which n-grams are counted
+CHUNK_SIZE = 500
 BITS = 32
 HALF, QUARTER = 1 << BITS - 1, 1 << BITS - 2
 TOTAL = 1 << 24  # of the frequencies of all tokens, about
@@ -65,7 +65,7 @@ def test_a_model_that_counts_what_it_has_decoded_needs_as_many_bits_as_its_adapt
     model.fit(counted)
     code = encode(model, text, counted)
     assert decode(model, code, int(text[0]), counted) == text.tolist()
-    loss = adaptive_loss(model, counted, text, PIECE) * (LENGTH - 1)
+    loss = adaptive_loss(model, counted, text, CHUNK_SIZE) * (LENGTH - 1)
     assert len(code) == pytest.approx(loss / math.log(2), rel=5e-3)  # the coder gives no token less than 1 / TOTAL
     assert code != encode(model, text)
 
@@ -93,9 +93,9 @@ def adaptive_logits(model: LanguageModel, counted: Tensor, tokens: tuple[int, ..
     """Return the logits of the token after those that are known, (1, V)."""
     start, size = len(counted) + 1, len(counted) + len(tokens)
     known = torch.cat((counted, torch.tensor([*tokens, 0])))
-    pieces = model.adaptive_logits(known, start, PIECE)
-    for _ in range((size - start) // PIECE + 1):
-        logits = next(pieces)
+    chunks = model.adaptive_logits(known, start, CHUNK_SIZE)
+    for _ in range((size - start) // CHUNK_SIZE + 1):
+        logits = next(chunks)
     return logits[:, -1]
 
 

@@ -35,9 +35,15 @@ def test_unknown_characters_are_removed_or_replaced_by_the_nearest(unknown, text
     assert replace_unknown(text, TOKENIZER, unknown) == expected
 
 
-@pytest.mark.parametrize(("text", "unknown"), [("", "error"), ("777", "skip")])
-def test_an_empty_prompt_is_refused(text, unknown):
-    with pytest.raises(TextError, match="the text is empty"):
+@pytest.mark.parametrize(
+    ("text", "unknown", "message"),
+    [
+        ("", "error", "the text is empty"),
+        ("777", "skip", "nothing is left of the text without its 3 unknown characters"),
+    ],
+)
+def test_an_empty_prompt_is_refused(text, unknown, message):
+    with pytest.raises(TextError, match=message):
         replace_unknown(text, TOKENIZER, unknown)
 
 

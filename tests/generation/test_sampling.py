@@ -81,3 +81,7 @@ def test_values_outside_their_range_are_named(values):
     ((name, value),) = values.items()
     with pytest.raises(ParameterError, match=rf"^generate\.{name} is {value!r} \(\w+\): input should be"):
         check_section(values, SamplingParams, "generate")
+
+
+def test_the_smallest_temperature_selects_the_most_likely_token():
+    assert token_distribution(LOGITS, SamplingParams(temperature=5e-324)).tolist() == [1, 0, 0, 0, 0]

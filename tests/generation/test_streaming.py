@@ -10,8 +10,8 @@ from stages.generation.sampling import sample_token
 from stages.generation.streaming import draw_uniforms, generate_tokens, stream_tokens
 from stages.models.base import LanguageModel, build_model
 from stages.models.gpt_decoder import GptDecoder
-from stages.models.gpt_text_decoder import GptTextDecoder
-from stages.models.plain_generator import generate_plainly
+from stages.models.gpt_numpy_decoder import NumpyGptDecoder
+from stages.models.reference_generator import generate_reference
 from stages.tokenizers.char import CharTokenizer
 from tests.conftest import model_params, randomize
 from tests.import_graph import KINDS
@@ -69,15 +69,15 @@ def test_processing_each_token_once_generates_the_same_text(changes, texts):
 
 
 @pytest.mark.parametrize("changes", MODELS, ids=str)
-def test_within_a_block_the_most_likely_text_is_that_of_the_plain_generator(changes):
+def test_within_a_block_the_most_likely_text_is_that_of_the_reference_generator(changes):
     model, prompt = random_model(**changes), torch.tensor([[1, 2, 3], [3, 3, 0]])
     ids = generate_tokens(model, prompt, BLOCK - 3, SamplingParams(temperature=0.0), [5, 6])
-    assert torch.equal(ids, generate_plainly(model, prompt, BLOCK - 3, temperature=1e-5, seed=1))
+    assert torch.equal(ids, generate_reference(model, prompt, BLOCK - 3, temperature=1e-5, seed=1))
 
 
 @pytest.mark.parametrize(
     ("kind", "texts", "decoder"),
-    [("gpt", 1, GptTextDecoder), ("gpt", 2, GptDecoder), ("head", 1, BlockDecoder), ("average", 2, WindowDecoder)],
+    [("gpt", 1, NumpyGptDecoder), ("gpt", 2, GptDecoder), ("head", 1, BlockDecoder), ("average", 2, WindowDecoder)],
 )
 def test_each_kind_of_model_has_its_decoder(kind, texts, decoder):
     assert isinstance(make_decoder(random_model(kind=kind), texts), decoder)

@@ -30,7 +30,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/corpus.txt").write_text(make_text(300))
-    monkeypatch.setattr("stages.evaluate.command.OVERLAP_LENGTH", 10)
+    monkeypatch.setattr("stages.evaluate.measurements.OVERLAP_LENGTH", 10)
     monkeypatch.setattr("stages.train.command.SAMPLE_LENGTH", 5)
     for module in ("smoothing", "cross_fitting"):  # so that a small text also has sparse rows
         monkeypatch.setattr(f"stages.models.ngram.{module}.MAX_DENSE_ENTRIES", 600)
@@ -67,9 +67,10 @@ ALL = ("tokenize", "train", "evaluate", "sample --output reports/samples.txt")
     "model",
     [
         *({"kind": kind} for kind in KINDS),
-        {"prior": "none"},
-        {"cache_lm": False, "sliding_window": 0},
-        {"context_experts": False},
+        *(
+            pytest.param(model, marks=pytest.mark.pipeline)
+            for model in ({"prior": "none"}, {"cache_lm": False, "sliding_window": 0}, {"context_experts": False})
+        ),
     ],
     ids=str,
 )
@@ -80,6 +81,7 @@ def test_every_model_in_every_stage(model):
     assert_equal_results()
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize("tokenize", [{"kind": "byte"}, {"kind": "bpe", "vocab_size": 300}], ids=str)
 def test_every_tokenizer_in_every_stage(tokenize):
     if tokenize["kind"] == "bpe":
@@ -98,6 +100,7 @@ def test_more_than_256_characters():
     assert_equal_results()
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(
     ("train", "model"),
     [

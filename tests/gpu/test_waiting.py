@@ -14,9 +14,9 @@ from stages.models.base import LanguageModel, build_model
 from stages.models.gpt import GPT
 from stages.models.ngram import backoff_table
 from stages.models.ngram.backoff_table import BackoffTable
-from stages.models.ngram.context_matches import MatchingPairs, MatchMatrix
 from stages.models.ngram.counts import count_ngrams
 from stages.models.ngram.smoothing import build_backoff_table
+from stages.models.ngram.window_matches import MatchingPairs, MatchMatrix
 from stages.train.setup import prepare_training
 from tests.conftest import model_params, randomize, runtime_params, train_params
 from tests.gpu.standin import DEVICE, WAITS, on_standin
@@ -77,7 +77,7 @@ def fitted_model(kind: str, tokens: Tensor, vocab_size: int) -> LanguageModel:
 @pytest.mark.parametrize("max_entries", [1, 1 << 23])
 @pytest.mark.parametrize("last_only", [False, True])
 def test_the_matrix_of_matches_equals_the_list(size, batch, length, num_lengths, max_entries, last_only, monkeypatch):
-    monkeypatch.setattr("stages.models.ngram.context_matches.MAX_MATRIX_ENTRIES", max_entries)
+    monkeypatch.setattr("stages.models.ngram.window_matches.MAX_MATRIX_ENTRIES", max_entries)
     torch.manual_seed(length)
     ids = torch.randint(size, (batch, length))
     ids[:, length // 2 :] = ids[:, : length - length // 2]  # a long match
@@ -122,7 +122,7 @@ def test_a_training_step_with_fixed_sizes_is_one_graph(tokens, tokenizer, monkey
     expected = model(ids, text_positions=positions)
     monkeypatch.setattr(MatchingPairs, "find", MatchMatrix.find)
     monkeypatch.setattr(BackoffTable, "_add_entries", add_padded)
-    monkeypatch.setattr(GPT, "_predict_uncompiled", GPT._predict_by_experts)
+    monkeypatch.setattr(GPT, "_expert_outputs_uncompiled", GPT._expert_outputs)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

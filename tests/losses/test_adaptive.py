@@ -7,14 +7,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from stages.losses.adaptive import adaptive_loss
-from stages.losses.losses import evaluate_loss
+from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import sliding_windows
 from stages.models.base import LanguageModel, build_model
 from stages.models.gpt import GPT
 from stages.models.kneser_ney import KneserNey
 from stages.models.ngram.context_index import ContextIndex
-from stages.models.ngram.mixture import expert_probs
-from stages.models.ngram.running import RunningCounts, RunningExperts
+from stages.models.ngram.ngram_experts import expert_probs
+from stages.models.ngram.running_experts import RunningCounts, RunningExperts
 from tests.conftest import model_params
 
 VOCAB_SIZE, BLOCK_SIZE, START = 7, 12, 301
@@ -41,23 +41,23 @@ def new_model(kind: str, noise: float = 0.02) -> LanguageModel:
     return model.eval()
 
 
-def pieces(size: int) -> Iterator[tuple[int, int]]:
-    """Yield the first token of each piece and the one after its last."""
+def chunks(size: int) -> Iterator[tuple[int, int]]:
+    """Yield the first token of each chunk and the one after its last."""
     for begin in range(START, len(TEXT), size):
         yield begin, min(begin + size, len(TEXT))
 
 
-def logits_of(model: LanguageModel, text: Tensor, piece: int) -> Tensor:
+def logits_of(model: LanguageModel, text: Tensor, chunk_size: int) -> Tensor:
     with torch.inference_mode():
-        return torch.cat(list(model.adaptive_logits(text, START, piece)), dim=1)[0]
+        return torch.cat(list(model.adaptive_logits(text, START, chunk_size)), dim=1)[0]
 
 
 @pytest.mark.parametrize("order", [2, 3, 6])
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_n_grams_are_those_of_a_model_fitted_to_all_text_before_the_piece(order, size):
+def test_n_grams_are_those_of_a_model_fitted_to_all_text_before_the_chunk(order, size):
     params = model_params(kind="kneser_ney", ngram_order=order)
     logits = logits_of(KneserNey(params, VOCAB_SIZE), TEXT, size)
-    for begin, end in pieces(size):
+    for begin, end in chunks(size):
         fitted = KneserNey(params, VOCAB_SIZE)
         fitted.fit(TEXT[:begin])
         expected = fitted(TEXT[None, : end - 1])[0, begin - 1 :]
@@ -83,7 +83,7 @@ def test_other_experts_use_all_text_before_each_token(cache_lm, size):
     experts = RunningExperts(params, VOCAB_SIZE, TEXT, START, token_classes)
     index = ContextIndex(VOCAB_SIZE)  # empty: all occurrences are in the window, which is the whole text
     index.token_classes = token_classes
-    for begin, end in pieces(size):
+    for begin, end in chunks(size):
         found = experts.predict(begin, end)
         fitted = KneserNey(params, VOCAB_SIZE)
         fitted.fit(TEXT[:begin])
@@ -110,8 +110,9 @@ def test_no_prediction_depends_on_a_later_token(kind, size):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pieces_change_nothing_but_the_counts(kind, monkeypatch):
+def test_chunks_change_nothing_but_the_counts_if_nothing_is_learned(kind, monkeypatch):
     model = new_model(kind)
+    monkeypatch.setattr("stages.models.output_learning.LEARNING_RATE", 0.0)
     read = RunningCounts.read
     monkeypatch.setattr(RunningCounts, "read", lambda counts, _: None if counts.end else read(counts, START))
     at_once = logits_of(model, TEXT[: START + BLOCK_SIZE], BLOCK_SIZE)

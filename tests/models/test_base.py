@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from stages.models.base import LanguageModel, build_model, count_parameters
-from stages.models.plain_generator import generate_plainly
+from stages.models.reference_generator import generate_reference
 from tests.conftest import model_params, randomize
 from tests.import_graph import KINDS
 
@@ -90,12 +90,12 @@ def test_parameters_are_those_that_gradients_change():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_plain_generator_samples_from_the_model(kind):
+def test_the_reference_generator_samples_from_the_model(kind):
     model = random_model(kind, block_size=6)
-    ids = generate_plainly(model, IDS, 8, temperature=1.0, seed=3)
+    ids = generate_reference(model, IDS, 8, temperature=1.0, seed=3)
     assert ids.shape == (2, 8)
-    assert torch.equal(ids, generate_plainly(model, IDS, 8, temperature=1.0, seed=3))
-    cold = generate_plainly(model, IDS, 3, temperature=1e-4, seed=3)
+    assert torch.equal(ids, generate_reference(model, IDS, 8, temperature=1.0, seed=3))
+    cold = generate_reference(model, IDS, 3, temperature=1e-4, seed=3)
     text = IDS
     for token in cold.unbind(1):
         torch.testing.assert_close(model(text[:, -6:])[:, -1].argmax(-1), token)

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from stages.models.base import build_model
-from stages.models.gpt import GPT, ROTARY_BASE, norm, rotary_table, rotate
-from stages.models.ngram.mixture import expert_log_probs
+from stages.models.gpt import GPT
+from stages.models.gpt_block import ROTARY_BASE, norm, rotary_table, rotate
+from stages.models.ngram.ngram_experts import expert_log_probs
 from tests.conftest import model_params, randomize
 
 VOCAB_SIZE = 12

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.losses.losses import evaluate_loss
+from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import blockwise_windows
 from stages.models.kneser_ney import KneserNey
 from stages.tokenizers.char import CharTokenizer

@@ -17,7 +17,12 @@ from tests.conftest import model_params
 
 TOKENIZER = CharTokenizer("abcde")
 IDS = torch.tensor([[0, 1, 2, 3, 4, 3, 2, 1]])
-KINDS = [{"kind": "bigram"}, {"kind": "kneser_ney", "cache_lm": True}, {}, {"prior": "kneser_ney", "n_layer": 2}]
+KINDS = [
+    {"kind": "bigram"},
+    {"kind": "kneser_ney", "cache_lm": True},
+    {},
+    {"prior": "kneser_ney", "n_layer": 2},
+]
 
 
 def flip_a_bit(whole: bytes) -> bytes:

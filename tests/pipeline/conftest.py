@@ -1,4 +1,4 @@
-"""A finished run of a small model in a fresh clone, and helpers; made once per file of tests.
+"""A finished run of a small model in a fresh clone, made once for all tests, and helpers.
 
 Every test that changes something works in a copy of it.
 """
@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from tests.small_project import copy_work_tree
@@ -114,11 +115,27 @@ def clean_environment(home: Path) -> dict[str, str]:
     return kept | changed
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Clone the working tree, run a small pipeline and commit it; tests must not change it."""
-    base = tmp_path_factory.mktemp("pipeline")
+    """Clone the working tree, run a small pipeline and commit it; tests must not change it.
+
+    The processes of pytest-xdist share it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    base /= "pipeline"
     project = Project(base / "finished", clean_environment(base))
+    with FileLock(base.with_suffix(".lock")):
+        if not (base / "done").exists():
+            shutil.rmtree(base, ignore_errors=True)
+            run_and_commit(project)
+            (base / "done").touch()
+    return project
+
+
+def run_and_commit(project: Project) -> None:
+    """Copy the working tree, run a small pipeline there, and commit it."""
     copy_work_tree(project.folder)
     (project.folder / OWN).write_text(TEXT)
     project.set(SMALL)
@@ -128,7 +145,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     assert project.repro(PYTHONHASHSEED="1") == ALL
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message", "a small run")
-    return project
 
 
 @pytest.fixture
@@ -138,9 +154,9 @@ def project(finished: Project, tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="module")
-def faster(finished: Project) -> Project:
-    """Copy the finished run and train it with another learning rate, which must not be changed."""
-    project = finished.copied_to(finished.folder.with_name("faster"))
+def faster(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Copy the finished run and train it with another learning rate; tests must not change it."""
+    project = finished.copied_to(tmp_path_factory.mktemp("faster") / "project")
     project.set({"train.lr": 0.05})
     assert project.repro() == ["train", "evaluate", "sample", "report"]
     return project

@@ -21,9 +21,10 @@ def test_an_experiment_changes_a_parameter_from_the_command_line(project: Projec
 def test_queued_experiments_run_elsewhere_with_the_edited_text_and_the_mirror_of_the_project(project: Project):
     register_corpus(project, TEXT + "and a few more\n")
     project.edit(OWN, lambda text: text.replace("a", "b"))
-    project.run("dvc", "exp", "run", "--queue", "--name", "edited", "--set-param", "train.lr=0.01")
+    queue = ("dvc", "exp", "run", "--queue", "--name")
+    project.run(*queue, "edited", "--set-param", "train.lr=0.01", "evaluate")
     known = ("download.corpus=tinyshakespeare", "download.when_unreachable=fail")
-    project.run("dvc", "exp", "run", "--queue", "--name", "known", "--set-param", known[0], "--set-param", known[1])
+    project.run(*queue, "known", "--set-param", known[0], "--set-param", known[1], "evaluate")
     before = project.run("git", "status", "--porcelain")
     project.run("dvc", "exp", "run", "--run-all", FOLIO_MIRROR="texts")  # relative: to the project, not to the copy
     assert project.run("git", "status", "--porcelain") == before
@@ -37,22 +38,22 @@ def test_queued_experiments_run_elsewhere_with_the_edited_text_and_the_mirror_of
 def test_an_experiment_in_a_copy_that_lacks_a_file_says_what_to_do_about_it(project: Project):
     project.run("git", "rm", "--quiet", "--cached", str(OWN))
     project.run("git", "commit", "--quiet", "--message", "the text is mine")
-    failed = project.attempt("dvc", "exp", "run", "--temp", "--set-param", "train.lr=0.01").stdout
+    in_a_copy = ("dvc", "exp", "run", "--temp", "--set-param")
+    failed = project.attempt(*in_a_copy, "train.lr=0.01", "train").stdout
     assert (
         "This experiment runs in a copy of the project, which has only the files that git tracks: `git add`" in failed
     )
     project.run("git", "add", str(OWN))
-    project.run("dvc", "exp", "run", "--temp", "--set-param", "train.lr=0.01")
+    project.run(*in_a_copy, "train.lr=0.01", "train")
     shutil.copytree(project.folder / "models", project.folder / "base")
-    option = ("--set-param", "train.init_from=base")
-    failed = project.attempt("dvc", "exp", "run", "--temp", *option).stdout
+    failed = project.attempt(*in_a_copy, "train.init_from=base", "train").stdout
     assert (
         "train.init_from is base, which has no model; copy one to a folder, for example with `cp -r models base`"
         in failed
     )
     assert "which has only the files that git tracks: `git add`" in failed
     project.run("git", "add", "--force", "base")
-    project.run("dvc", "exp", "run", "--temp", *option)
+    project.run(*in_a_copy, "train.init_from=base", "train")
 
 
 def test_two_workers_of_the_queue_may_train_the_same_model(project: Project):
@@ -72,7 +73,7 @@ def test_a_substitute_gives_way_to_the_real_text_and_never_comes_back(project: P
     real = project.stages_in_lock()
     register_corpus(project, TEXT)
     project.set({"download.corpus": "tinyshakespeare", "download.when_unreachable": "python-docs"})
-    assert "USING ANOTHER TEXT" in project.run("dvc", "repro", FOLIO_MIRROR="nowhere")
+    assert "USING ANOTHER TEXT" in project.run("dvc", "repro", "tokenize", FOLIO_MIRROR="nowhere")
     assert "warning" in json.loads(project.read("data/raw/corpus.json"))
 
     # What the message tells the user to do. The real text is the finished run's, so its model comes from the run cache.

@@ -34,11 +34,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def untrained(finished: Project) -> dict[int, Project]:
+def untrained(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Project]:
     """Return, for one and for two processes, a project whose training has not begun, and what it should end with."""
     projects = {}
     for processes in (1, 2):
-        project = finished.copied_to(finished.folder.with_name(f"untrained-{processes}"))
+        project = finished.copied_to(tmp_path_factory.mktemp("untrained") / "project")
         project.set({
             "train.max_steps": STEPS, "train.batch_size": 2, "train.processes": processes,
             "runtime.checkpoint_every_steps": 5, "runtime.log_every": 5,
@@ -52,7 +52,7 @@ def expected(untrained: dict[int, Project]) -> dict[int, object]:
     """Return what dvc.lock says of a training that nobody stopped."""
     results = {}
     for processes, project in untrained.items():
-        whole = project.copied_to(project.folder.with_name(f"whole-{processes}"))
+        whole = project.copied_to(project.folder.with_name("whole"))
         whole.run("dvc", "repro", "train")
         results[processes] = whole.stages_in_lock()["train"]
     return results

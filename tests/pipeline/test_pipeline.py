@@ -158,7 +158,7 @@ def test_runs_are_compared_without_a_cache_also_below_the_folder_of_git(faster: 
     compared = clone.run("folio", "compare", "HEAD~1", "HEAD")
     assert re.search(r"^train.lr +0.05 +0.007$", compared, re.MULTILINE)
     assert re.search(r"^text +\w{8} +00000000$", compared, re.MULTILINE)
-    assert "is unknown, because the model is not in the cache" in compared
+    assert "is unknown: models/config.json is missing" in compared
 
 
 @pytest.mark.parametrize("name", ["a$b", "caf\udce9"])

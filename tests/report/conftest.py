@@ -30,6 +30,11 @@ def write_provenance(requested: str = "own") -> None:
     Path("data/raw/corpus.json").write_text(json.dumps(about))
 
 
+@pytest.fixture(autouse=True)
+def _few_tokens_for_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.evaluate.measurements.OVERLAP_LENGTH", 24)
+
+
 def make_project(text: str, **sections: dict[str, object]) -> None:
     """Write a text and params.yaml into the working directory, and run every stage after the download."""
     Path("data/raw").mkdir(parents=True)

@@ -201,6 +201,22 @@ def test_names_and_prompts_are_text_in_the_page_and_in_the_model_card(tmp_path: 
         assert "&lt;b>bold" in shown or "&lt;b&gt;bold" in shown
 
 
+def test_a_small_text_is_announced_and_a_loss_is_shown_once(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_project(make_text(300), train={"max_steps": 2}, evaluate={"short_block_size": 256})
+    page = Path("reports/report.html").read_text()
+    assert "<strong>This text is small.</strong> The model has seen" in page
+    assert "this model 2" in page or "this model 1" in page or "this model 3" in page
+    assert "this model, in windows of" not in page  # which are not shorter than a block
+
+
+def test_one_character_is_predicted_without_a_loss(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_project("a" * 3000, train={"max_steps": 2}, sample={"prompt": "a"})
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    assert str(metrics["unigram_val_loss"]) == str(metrics["bigram_val_loss"]) == "0.0"
+
+
 def test_a_validation_text_that_repeats_the_training_text_is_announced(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_project(make_text(300) * 10, train={"max_steps": 2})

@@ -8,6 +8,7 @@ from stages.tokenizers.token_files import (
     check_length,
     load_sources,
     load_tokens,
+    subsample_training_text,
     write_metadata,
     write_tokens,
 )
@@ -91,3 +92,41 @@ def test_tokens_outside_the_vocabulary_are_refused(tmp_path):
     write(tmp_path, train=(0, 1, 3))
     with pytest.raises(TextError, match=r"train\.npy is damaged \(token 3 of a vocabulary of 3\)"):
         load_tokens(tmp_path, TOKENIZER)
+
+
+def test_a_file_without_tokens_is_refused(tmp_path):
+    write(tmp_path, train=())
+    with pytest.raises(TextError, match=r"train.npy has no tokens; `dvc repro -f tokenize` writes it again"):
+        load_tokens(tmp_path, TOKENIZER)
+
+
+def test_a_subsample_comes_from_all_over_the_text_and_keeps_its_sources():
+    tokens = np.arange(100_000)
+    sources = [TokenSource(0, 1.0), TokenSource(50_000, 3.0)]
+    part, moved = subsample_training_text(tokens, sources, 6400)
+    assert 6200 < len(part) <= 6400
+    assert part[:2].tolist() == [0, 1]
+    assert part[-1] == 99_999
+    assert len(set(part.tolist())) == len(part)
+    assert [source.start for source in moved] == [0, int((part < 50_000).sum())]
+    assert (part >= 50_000).mean() == pytest.approx(0.75, abs=0.02)
+    assert moved[0].weight == pytest.approx(moved[1].weight, rel=0.05)
+
+
+def test_a_small_source_with_a_large_weight_is_not_lost():
+    part, moved = subsample_training_text(np.arange(100_000), [TokenSource(0, 1.0), TokenSource(99_000, 99.0)], 10_000)
+    assert (part >= 99_000).sum() == 1_000 - 1_000 % 64
+    assert moved[1].weight > 4 * moved[0].weight  # it is sampled as often as the larger one
+
+
+def test_a_text_that_is_hardly_too_long_is_cut():
+    part, _ = subsample_training_text(np.arange(100), [TokenSource(0, 1.0)], 65)
+    assert len(part) == 64
+
+
+def test_a_text_that_is_used_whole_stays_as_it_is():
+    tokens, sources = np.arange(100), [TokenSource(0, 1.0), TokenSource(50, 3.0)]
+    for max_tokens in (0, 100, 1000):
+        part, kept = subsample_training_text(tokens, sources, max_tokens)
+        assert part is tokens
+        assert kept is sources

@@ -14,7 +14,7 @@ def test_a_project_has_the_code_and_the_files_of_the_repository(tmp_path, monkey
     assert "cd -- 'my model' && git add ." in run("new", "my model").stdout
     project = tmp_path / "my model"
     for name in FILES.read_text().split():
-        if name != ".dvc/config":
+        if name not in (".dvc/config", "params.yaml"):
             assert (project / name).read_bytes() == (ROOT / name).read_bytes()
     assert (project / ".dvc/config").read_text() == DVC_CONFIG
     code = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
@@ -23,6 +23,35 @@ def test_a_project_has_the_code_and_the_files_of_the_repository(tmp_path, monkey
         assert (project / "stages" / name).read_bytes() == (PACKAGE / name).read_bytes()
     assert not list(project.rglob("__pycache__"))
     assert (project / ".git").is_dir()
+
+
+def test_parameters_are_those_of_the_last_commit_of_a_clone(tmp_path, monkeypatch):
+    def git(*words: str) -> None:
+        command = ["git", "-c", "user.name=Tester", "-c", "user.email=tester@example.org", *words]
+        subprocess.run(command, cwd=tmp_path, check=True)
+
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "params.yaml").write_text("budget: 1\n")
+    monkeypatch.setattr(new_project, "PACKAGE", tmp_path / "stages")
+    git("init", "-q")
+    assert new_project.read_template("params.yaml") == "budget: 1\n"  # of the working tree: there is no commit
+    git("add", ".")
+    git("commit", "-qm", "first")
+    (tmp_path / "params.yaml").write_text("budget: 0.1\n")  # as `dvc exp run -S budget=0.1` does
+    assert new_project.read_template("params.yaml") == "budget: 1\n"
+
+
+def test_git_does_not_add_what_a_stage_writes_before_the_first_run_of_dvc(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("new", "project")
+    written = ("data/raw/corpus.txt", "data/tokens/val.npy", "models/config.json", "reports/report.html")
+    for name in (*written, "data/own/mine.txt", "reports/metrics.json"):
+        (tmp_path / "project" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "project" / name).write_text("x")
+    command = ["git", "ls-files", "--others", "--exclude-standard"]
+    found = subprocess.run(command, cwd=tmp_path / "project", capture_output=True, text=True, check=True).stdout.split()
+    assert not set(written) & set(found)
+    assert {"data/own/mine.txt", "reports/metrics.json", "data/raw/.gitignore", "reports/.gitignore"} <= set(found)
 
 
 def test_a_project_inside_a_repository_belongs_to_it(tmp_path, monkeypatch):
@@ -57,6 +86,7 @@ def test_a_project_has_no_storage_of_the_clone(tmp_path, monkeypatch):
     for name in FILES.read_text().split():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
     (tmp_path / "stages").mkdir()
     monkeypatch.setattr(new_project, "PACKAGE", tmp_path / "stages")
     run("new", str(tmp_path / "project"))

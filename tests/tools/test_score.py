@@ -56,3 +56,17 @@ def test_input_that_is_not_utf_8_is_named(small_model):
     result = CliRunner().invoke(folio, ["score", "-"], input=b"ab\xe9b")
     assert result.exit_code == 2
     assert "standard input is not UTF-8: byte 2 (line 1) is 0xe9" in result.stderr
+
+
+def test_unknown_characters_are_counted_and_named_with_the_file(small_model):
+    Path("text.txt").write_text("abcabd")
+    assert "text.txt: unknown characters: 'c'" in run("score", "text.txt", fails=2).stderr
+    result = run("score", "text.txt", "--unknown", "skip", "--json")
+    assert "2 of 6 characters are outside the vocabulary" in result.stderr
+    scored = json.loads(result.stdout)
+    assert (scored["characters"], scored["unknown_characters"]) == (3, 2)
+
+
+def test_json_has_letters_as_they_are(small_model):
+    lines = run("sample", "--prompt", "π", "--max-new-tokens", "2", "--num-samples", "1", "--json").stdout
+    assert '"text": "π' in lines

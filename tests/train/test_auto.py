@@ -4,13 +4,11 @@ import itertools
 import re
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.models.params import ModelParams
-from stages.tokenizers.token_files import TokenSource
 from stages.train.auto import (
     Settings,
     TextSize,
@@ -24,7 +22,6 @@ from stages.train.auto import (
     tokens_per_step,
     training_bytes,
 )
-from stages.train.batches import subsample_training_text
 from stages.train.params import TrainParams
 
 TOKENS = st.integers(100, 10**10)
@@ -236,27 +233,3 @@ def test_power_of_two_below(value, power):
 def test_divisor_near(width, heads, divisor):
     assert divisor_near(width, heads) == divisor
     assert width % (2 * divisor) == 0
-
-
-def test_a_subsample_comes_from_all_over_the_text_and_keeps_its_sources():
-    tokens = np.arange(100_000)
-    sources = [TokenSource(0, 1.0), TokenSource(50_000, 3.0)]
-    part, moved = subsample_training_text(tokens, sources, 6400)
-    assert 6200 < len(part) <= 6400
-    assert part[:2].tolist() == [0, 1]
-    assert part[-1] == 99_999
-    assert len(set(part.tolist())) == len(part)
-    assert [source.start for source in moved] == [0, int((part < 50_000).sum())]
-    assert (part >= 50_000).mean() == pytest.approx(0.75, abs=0.02)
-    assert moved[0].weight == pytest.approx(moved[1].weight, rel=0.05)
-
-
-def test_a_small_source_with_a_large_weight_is_not_lost():
-    part, moved = subsample_training_text(np.arange(100_000), [TokenSource(0, 1.0), TokenSource(99_000, 99.0)], 10_000)
-    assert (part >= 99_000).sum() == 1_000 - 1_000 % 64
-    assert moved[1].weight > 4 * moved[0].weight  # it is sampled as often as the larger one
-
-
-def test_a_text_that_is_hardly_too_long_is_cut():
-    part, _ = subsample_training_text(np.arange(100), [TokenSource(0, 1.0)], 65)
-    assert len(part) == 64

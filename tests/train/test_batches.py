@@ -66,8 +66,8 @@ def test_equal_weights_sample_as_without_sources():
     assert heavy.inputs.min() >= 150
 
 
-def test_a_source_without_room_for_a_window_is_never_drawn():
-    starts = sample_weighted_positions(
-        20, 8, 1000, torch.Generator().manual_seed(1), [TokenSource(0, 1.0), TokenSource(15, 100.0)]
-    )[:, 0]
+def test_a_source_at_the_end_without_room_for_a_window_is_in_the_last_one():
+    sources = [TokenSource(0, 1.0), TokenSource(15, 9.0)]
+    starts = sample_weighted_positions(20, 8, 1000, torch.Generator().manual_seed(1), sources)[:, 0]
     assert starts.max() == 11
+    assert (starts == 11).double().mean() == pytest.approx(9 * 5 / (15 + 9 * 5) + 1 / 12 * 15 / 60, abs=0.04)

@@ -272,7 +272,9 @@ def test_checkpoints_are_saved_at_their_interval(tokens, tokenizer, tmp_path, ru
 def test_a_signal_saves_and_interrupts(tokens, tokenizer, tmp_path):
     trainer, checkpoint = make_trainer(tokens, tokenizer), make_checkpoint(tmp_path, checkpoint_every_seconds=1000.0)
     trainer.take_step()
-    with pytest.raises(Interrupted, match="stopped by SIGINT; the next run resumes"):
+    with pytest.raises(
+        Interrupted, match=r"stopped by Ctrl-C \(SIGINT\); the next `dvc repro` or `folio train` resumes"
+    ):
         checkpoint.save_if_due(trainer, signal.SIGINT)
     assert checkpoint.restore(make_trainer(tokens, tokenizer))
 

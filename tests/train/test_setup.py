@@ -89,9 +89,9 @@ def test_a_compiler_that_is_missing_is_named(tokens, tokenizer, monkeypatch):
 def test_what_cannot_be_compiled_is_left_out(tokens, tokenizer, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: name)
     model = make_trainer(tokens, tokenizer, {"prior": "kneser_ney"}).model
-    assert not hasattr(model._predict_uncompiled, "_torchdynamo_disable")
+    assert not hasattr(model._expert_outputs_uncompiled, "_torchdynamo_disable")
     compile_model(model, train_params(compile="on"), torch.device("cpu"))
-    assert model._predict_uncompiled._torchdynamo_disable
+    assert model._expert_outputs_uncompiled._torchdynamo_disable
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch

@@ -7,7 +7,7 @@ from torch import Tensor
 from stages.core.compute_params import ComputeParams
 from stages.core.device import tokens_to_device
 from stages.core.errors import ParameterError, WorkError
-from stages.losses.losses import evaluate_loss
+from stages.losses.window_losses import evaluate_loss
 from stages.models.base import LanguageModel
 from stages.tokenizers.char import CharTokenizer
 from stages.train.batches import Batch
@@ -96,7 +96,7 @@ def test_a_held_out_part_must_leave_a_window_to_train_on(tokens, tokenizer):
     with pytest.raises(
         ParameterError, match=r"train.held_out_fraction is 0.4: of 4000 training tokens, it leaves 1499"
     ):
-        make_trainer(tokens, tokenizer, {"block_size": 2500}, held_out_fraction=0.4)
+        make_trainer(tokens, tokenizer, {"block_size": 2500}, held_out_fraction=0.4, keep="best")
 
 
 def test_the_first_point_has_the_mean_training_loss(tokens, tokenizer):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from stages.models.ngram.context_matches import MIN_CONTEXT, ContextMatches
+from stages.models.ngram.window_matches import MIN_CONTEXT, ContextMatches
 
 BIGRAM_STRENGTHS = (30.0, 10.0, 5.0, 2.0, 1.0, 0.5)  # for contexts of 2 … 7 tokens, over bigrams; set by hand
 STRENGTH_PER_COUNT, MIN_STRENGTH = 3.0, 3.0  # over n-grams; fitted to twelve texts

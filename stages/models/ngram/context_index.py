@@ -1,4 +1,4 @@
-"""What followed the latest occurrences of the contexts of `contexts.py`, in the window and in the training text.
+"""What followed the latest occurrences of word and line contexts, in the window and in the training text.
 
 The occurrences of a context in the training text are adjacent in one list, in the order of the text. In training, a
 position must not see its own fold (`cross_fitting.py`). It sees the occurrences before the fold, the latest first, and
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.models.ngram.contexts import CONTEXTS_PER_KIND, KINDS, TrackedContexts, context_keys
 from stages.models.ngram.counts import IntArray
+from stages.models.ngram.word_line_contexts import CONTEXT_KINDS, CONTEXTS_PER_KIND, WordLineTracker, context_keys
 
 MAX_OCCURRENCES = 16
 STRENGTH = 2.0  # occurrences that a shorter context is worth
@@ -128,9 +128,9 @@ class ContextIndex(nn.Module):
             in_text = self._find_outside_fold(text_positions.flatten())
         here, count_here = latest_in_windows(keys, ids)
         followers, counts = self._add_training_text(here.flatten(1, 2), count_here.flatten(1), in_text)
-        return back_off(followers, counts, probs.flatten(0, 1)).log().view(*ids.shape, len(KINDS), -1)
+        return back_off(followers, counts, probs.flatten(0, 1)).log().view(*ids.shape, len(CONTEXT_KINDS), -1)
 
-    def last_log_probs(self, contexts: TrackedContexts, probs: Tensor) -> Tensor:
+    def last_log_probs(self, contexts: WordLineTracker, probs: Tensor) -> Tensor:
         """Return the log-probabilities of the token after texts, (B, kinds, V); `probs` as above, (B, V)."""
         keys = contexts.keys.flatten(0, 1)
         here, count_here = latest_of_last(keys, contexts.ids)
@@ -235,7 +235,7 @@ def back_off(followers: Tensor, counts: Tensor, probs: Tensor) -> Tensor:
         probs: distributions to back off to, (N, V).
     """
     size, vocab_size = probs.shape
-    by_length = counts.float().view(len(KINDS), CONTEXTS_PER_KIND, size).unbind(1)
+    by_length = counts.float().view(len(CONTEXT_KINDS), CONTEXTS_PER_KIND, size).unbind(1)
     below = torch.ones_like(by_length[0])  # weight of everything below a context, (kinds, N)
     weights: list[Tensor] = []
     for count in reversed(by_length):
@@ -243,10 +243,13 @@ def back_off(followers: Tensor, counts: Tensor, probs: Tensor) -> Tensor:
         below = below * STRENGTH / (count + STRENGTH)
     is_valid = torch.arange(MAX_OCCURRENCES, device=probs.device) < counts[..., None]
     weight = torch.stack(weights, dim=1).flatten(0, 1)[..., None] * is_valid
-    cell = torch.arange(size, device=probs.device) * len(KINDS) + torch.arange(len(KINDS), device=probs.device)[:, None]
+    cell = (
+        torch.arange(size, device=probs.device) * len(CONTEXT_KINDS)
+        + torch.arange(len(CONTEXT_KINDS), device=probs.device)[:, None]
+    )
     cells = cell.repeat_interleave(CONTEXTS_PER_KIND, dim=0)[..., None] * vocab_size + followers
     out = (below.T[..., None] * probs[:, None]).flatten()
-    return out.scatter_add_(0, cells.flatten(), weight.flatten()).view(size, len(KINDS), vocab_size)
+    return out.scatter_add_(0, cells.flatten(), weight.flatten()).view(size, len(CONTEXT_KINDS), vocab_size)
 
 
 def keys_of_text(ids: Tensor, token_classes: Tensor) -> IntArray:
@@ -254,7 +257,7 @@ def keys_of_text(ids: Tensor, token_classes: Tensor) -> IntArray:
 
     A context that begins more than PIECE_OVERLAP tokens before a piece is cut.
     """
-    keys = np.empty((len(KINDS) * CONTEXTS_PER_KIND, len(ids)), np.int32)
+    keys = np.empty((len(CONTEXT_KINDS) * CONTEXTS_PER_KIND, len(ids)), np.int32)
     for start in range(0, len(ids), PIECE):
         begin = max(0, start - PIECE_OVERLAP)
         of_piece = context_keys(ids[None, begin : start + PIECE], token_classes).flatten(0, 1)[:, 0, start - begin :]

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from stages.models.ngram.backoff_table import BackoffTable, BackoffTableBuilder
 from stages.models.ngram.counts import FloatArray, IntArray, NgramLevel, concatenate_ranges, rank_keys
-from stages.models.ngram.mixture import expert_log_probs
+from stages.models.ngram.ngram_experts import expert_log_probs
 from stages.models.ngram.smoothing import level_discounts
 
 MAX_DENSE_ENTRIES = 1 << 21
 
 
-class CrossFittedPrior(nn.Module):
+class CrossFittedExperts(nn.Module):
     """The experts' distributions at any position of the training text, from the counts of the other folds.
 
     Memory of `position_rows`: 4 bytes per token and context length; `ram_check.py` estimates all of it.
@@ -147,7 +147,8 @@ class FoldNgrams:
 def _fold_rows(levels: list[NgramLevel], index: int, ngrams: FoldNgrams, folds: int, vocab_size: int) -> FoldRows:
     level = levels[index]
     context = level.keys[ngrams.ngram] // vocab_size
-    is_new = np.concatenate(([True], (np.diff(ngrams.fold) != 0) | (np.diff(context) != 0)))
+    is_new = np.ones(len(context), bool)
+    is_new[1:] = (np.diff(ngrams.fold) != 0) | (np.diff(context) != 0)
     row = np.cumsum(is_new) - 1  # the (fold, context) pair of each (fold, n-gram) pair
     starts = level.children[context[is_new]]
     sizes = level.children[context[is_new] + 1] - starts

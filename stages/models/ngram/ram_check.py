@@ -28,6 +28,12 @@ def bytes_per_token(ngram_order: int, vocab_size: int, cross_fitting: bool) -> i
 def check_memory(tokens: int, ngram_order: int, vocab_size: int, cross_fitting: bool) -> None:
     """Check that the n-grams of a text can be counted in the free memory.
 
+    Args:
+        tokens: length of the text.
+        ngram_order: length of the longest n-grams.
+        vocab_size: V.
+        cross_fitting: whether counts without each fold are needed as well.
+
     Raises:
         WorkError: if they cannot; the message says how much memory is needed and free, and what to set.
     """
@@ -37,11 +43,13 @@ def check_memory(tokens: int, ngram_order: int, vocab_size: int, cross_fitting: 
         shorter = range(2, ngram_order)
         fitting = [order for order in shorter if tokens * bytes_per_token(order, vocab_size, cross_fitting) <= free]
         remedies = [f"model.ngram_order: {fitting[-1]}"] if fitting else []
-        remedies += [f"train.max_tokens: {int(free / needed * tokens)}"]
+        fitting_tokens = int(free / needed * tokens)
+        remedies += [f"train.max_tokens: {fitting_tokens}"] if fitting_tokens else []
         remedies += ["model.prior: none"] if cross_fitting else []
+        advice = f"set {' or '.join(remedies)}" if remedies else "end other programs"
         raise WorkError(
-            f"counting {tokens} tokens with model.ngram_order {ngram_order} needs about {needed / 1e9:.1f} GB, but "
-            f"only {free / 1e9:.1f} GB are free; set {' or '.join(remedies)}"
+            f"counting {tokens} tokens with model.ngram_order {ngram_order} needs about {_size(needed)}, but only "
+            f"{_size(free)} are free; {advice}"
         )
 
 
@@ -52,6 +60,10 @@ def free_bytes() -> int:
     if limit and used and limit[0] != "max":
         free.append(int(limit[0]) - int(used[0]))
     return max(0, min(free)) if free else 1 << 62
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def _lines(path: str) -> list[str]:

@@ -6,13 +6,13 @@ from pathlib import Path
 import click
 
 from stages.core.files import write_text
-from stages.core.options import StageCommand, output_file_option
+from stages.core.options import FolioCommand, output_file_option
 from stages.tools.compare.comparison_page import render_comparison
 from stages.tools.compare.runs import read_runs
 from stages.tools.compare.table import Comparison, compare_runs
 
 
-@click.command(name="compare", cls=StageCommand)
+@click.command(name="compare", cls=FolioCommand)
 @click.argument("revisions", nargs=-1, required=True, metavar="REV…")
 @click.option("--seeds-apart", is_flag=True, help="Show runs that differ only in their seeds in separate columns.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")

@@ -55,6 +55,8 @@ def read_run(revision: str) -> Run:
     if not revision:
         raise InputError("a revision is '': use an experiment, a branch, a tag, a commit, or `workspace`")
     rev = None if revision == WORKSPACE else revision
+    if not Path("dvc.yaml").exists():
+        raise InputError(f"{Path.cwd()} has no dvc.yaml; run this in the project folder")
     try:
         params = dict(flatten(dvc.api.params_show(rev=rev, stages=["download", "tokenize", "train", "evaluate"])))
         metrics = dict(flatten(dvc.api.metrics_show(rev=rev)))
@@ -84,7 +86,7 @@ def read_run(revision: str) -> Run:
 
 
 def read_inputs(rev: str | None) -> dict[str, str]:
-    """Return what else than parameters a result depends on, with digests from dvc.lock, which needs no cache."""
+    """Return the inputs of a run other than parameters, by name; digests are from dvc.lock, which needs no cache."""
     stages = (YAML(typ="safe").load(read_file("dvc.lock", rev) or "") or {}).get("stages", {})
     train, tokenize = (stages.get(name, {}).get("deps", []) for name in ("train", "tokenize"))
     digests = {dependency["path"]: str(dependency.get("md5", ""))[:8] for dependency in (*tokenize, *train)}

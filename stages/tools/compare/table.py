@@ -142,11 +142,13 @@ def difference_error(groups: list[RunGroup], group: RunGroup, metric: str) -> fl
 
 def format_param(group: RunGroup, key: str) -> str:
     """Return a parameter of a group as text; different seeds are all listed."""
-    return ", ".join(dict.fromkeys(str(run.params.get(key, "-")) for run in group.runs))
+    values = [run.params.get(key, "-") for run in group.runs]
+    whole = (int(value) if isinstance(value, float) and value.is_integer() else value for value in values)
+    return ", ".join(dict.fromkeys(map(str, whole)))
 
 
 def make_notes(groups: list[RunGroup]) -> list[str]:
-    """Return notes on seed noise and on differences between the machines."""
+    """Return notes on what can be compared, on seed noise and on differences between the machines."""
     runs = [run for group in groups for run in group.runs]
     repeated = [_seed_summary(group) for group in groups if len(group.runs) > 1]
     notes = [
@@ -154,9 +156,29 @@ def make_notes(groups: list[RunGroup]) -> list[str]:
         if repeated
         else "one seed each, so the seed noise is unknown; run several seeds with -S train.seed=…"
     ]
+    return text_notes(runs) + notes + machine_notes(runs)
+
+
+def text_notes(runs: list[Run]) -> list[str]:
+    """Return a note if the losses of the runs cannot be compared."""
+    digests = {str(run.params["text"]).split()[-1] for run in runs if run.params.get("text")}
+    tokenizers = {run.params["tokenizer"] for run in runs if run.params.get("tokenizer")}
+    if len(digests) > 1:
+        return ["the runs have different texts, so their losses cannot be compared"]
+    if len(tokenizers) > 1:
+        return ["the runs have different tokenizers: compare val_loss_per_byte and val_loss_per_character"]
+    return []
+
+
+def machine_notes(runs: list[Run]) -> list[str]:
+    """Return notes on differences between the machines."""
+    notes = []
     unknown = [run.name for run in runs if run.machine is None]
     if unknown:
-        notes.append(f"the machine of {', '.join(unknown)} is unknown, because the model is not in the cache")
+        names = ", ".join(unknown)
+        notes.append(
+            f"the machine of {names} is unknown: models/config.json is missing, or of another version of Folio"
+        )
     machines = {run.name: run.machine for run in runs if run.machine is not None}
     for key in sorted({key for machine in machines.values() for key in machine}):
         values = {name: machine.get(key) for name, machine in machines.items()}

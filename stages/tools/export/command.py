@@ -9,23 +9,30 @@ import click
 from stages.core.errors import InputError, WorkError
 from stages.core.files import sha256, write_bytes
 from stages.core.logs import log, start_log
-from stages.core.options import StageCommand, file_option, model_option, output_folder_option
+from stages.core.options import FolioCommand, file_option, model_option, output_folder_option
 from stages.core.project import install_command
 from stages.models.model_folder import MANIFEST, WEIGHTS, load_model
 
 OPTIONAL_FILES = ("modeling_folio.py", "folio_*.py", "generation_config.json", "LICENSE")
 
 
-@click.command(name="export", cls=StageCommand)
+@click.command(name="export", cls=FolioCommand)
 @model_option
-@click.option("--to", "target", type=click.Choice(["huggingface"]), required=True, help="The library to export to.")
+@click.option(
+    "--to",
+    "target",
+    type=click.Choice(["huggingface"]),
+    default="huggingface",
+    show_default=True,
+    help="The library to export to.",
+)
 @file_option("--card", "card_path", "reports/model_card.md", "The model card to include, if it exists.")
 @output_folder_option("--output", "output_folder", "exported", "The folder for the exported model.")
 def command(model_folder: Path, target: str, card_path: Path, output_folder: Path) -> None:  # noqa: ARG001 - one choice
     """Export the model so that `transformers` opens it with AutoModelForCausalLM and AutoTokenizer.
 
     `lecture_gpt` becomes a GPT-2, `gpt` with `prior: none` and `sliding_window: 0` a NanoChat model. Every other model
-    goes with its code, for `trust_remote_code=True`. Needs the extra `export`.
+    is exported together with its code, for `trust_remote_code=True`. Needs the extra `export`.
 
     Example: folio export --to huggingface --output exported
     """

@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, NanoChatConfig, NanoChatForCausalLM, PreTrainedTokenizerFast
 
 from stages.models.base import LanguageModel
-from stages.models.gpt import GPT, LOGIT_CAP, ROTARY_BASE
+from stages.models.gpt import GPT, LOGIT_CAP
+from stages.models.gpt_block import ROTARY_BASE
 from stages.models.lecture_gpt import LectureGPT
 from stages.models.model_folder import TrainedModel
 from stages.tokenizers.base import Tokenizer

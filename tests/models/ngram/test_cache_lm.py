@@ -6,8 +6,8 @@ from torch import Tensor
 
 from stages.models.kneser_ney import KneserNey
 from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, apply_cache_lm, ngram_strengths
-from stages.models.ngram.context_matches import find_context_matches
-from stages.models.ngram.mixture import expert_log_probs
+from stages.models.ngram.ngram_experts import expert_log_probs
+from stages.models.ngram.window_matches import find_context_matches
 from tests.conftest import model_params
 
 

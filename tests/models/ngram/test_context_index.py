@@ -6,7 +6,7 @@ from torch import Tensor
 
 from stages.models.ngram import context_index
 from stages.models.ngram.context_index import MAX_OCCURRENCES, STRENGTH, ContextIndex
-from stages.models.ngram.contexts import TrackedContexts, context_keys
+from stages.models.ngram.word_line_contexts import WordLineTracker, context_keys
 from stages.tokenizers.char import CharTokenizer
 
 TEXT = "one two,\nthree four\nOne TWO three\n1,2,3\n1,2,4\n1,3,4\nfour two one\n" * 6
@@ -79,7 +79,7 @@ def test_a_text_that_grows_has_the_same_predictions_and_they_sum_to_one():
     index, probs = fitted_index(encode(TEXT)), torch.rand(2, window.shape[1], V).softmax(-1)
     predicted = index.log_probs(window, probs)
     torch.testing.assert_close(predicted.exp().sum(-1), torch.ones(2, window.shape[1], 2))
-    tracked = TrackedContexts(window[:, :2], CLASSES, size=100)
+    tracked = WordLineTracker(window[:, :2], CLASSES, size=100)
     for position in range(2, window.shape[1]):
         tracked.step(window[:, position])
         torch.testing.assert_close(index.last_log_probs(tracked, probs[:, position]), predicted[:, position])

@@ -54,7 +54,7 @@ def test_counts_that_fit_are_accepted():
 @pytest.mark.parametrize("changes", [{"kind": "kneser_ney"}, {"prior": "kneser_ney"}])
 def test_models_check_before_they_count(monkeypatch, tokens, tokenizer, changes):
     monkeypatch.setattr(ram_check, "free_bytes", lambda: 1000)
-    with pytest.raises(WorkError, match=r"only 0.0 GB are free; set "):
+    with pytest.raises(WorkError, match=r"needs about \d+ MB, but only 0 MB are free; set "):
         build_model(model_params(**changes), len(tokenizer)).fit(tokens)
 
 

@@ -81,3 +81,33 @@ def test_nested_sections_become_names():
         "params.yaml.train.lr": 1,
         "params.yaml.train.stop": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("key", "first", "second", "note"),
+    [
+        ("text", "a 12", "b 34", "the runs have different texts, so their losses"),
+        ("text", "12", "a 12", None),  # corpus.json of the first is not available
+        ("text", "", "a 12", None),
+        (
+            "tokenizer",
+            "12",
+            "34",
+            "the runs have different tokenizers: compare val_loss_per_byte",
+        ),
+        ("tokenizer", "12", "12", None),
+    ],
+)
+def test_losses_that_cannot_be_compared_are_noted(key, first, second, note):
+    runs = [run("a", 1, 0.1, 1.0), run("b", 1, 0.1, 0.5)]
+    runs[0].params[key], runs[1].params[key] = first, second
+    notes = compare_runs(runs).notes
+    assert notes[0].startswith(note or "one seed each")
+
+
+def test_numbers_that_are_equal_do_not_differ():
+    runs = [run("a", 1, 0.1, 1.0), run("b", 1, 0.1, 1.0)]
+    runs[0].params["download.sources.*"], runs[1].params["download.sources.*"] = 1, 1.0
+    runs[0].params["train.max_tokens"], runs[1].params["train.max_tokens"] = 1234567, 1234567.0
+    runs[0].params["train.lr"], runs[1].params["train.lr"] = 0.12345678, 0.12345681
+    assert compare_runs(runs).params.index.tolist() == ["train.lr"]

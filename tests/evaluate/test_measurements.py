@@ -7,10 +7,10 @@ import torch
 
 from stages.core.errors import ParameterError
 from stages.core.records import TrainingRecord
-from stages.evaluate.command import (
-    adaptive_piece,
+from stages.evaluate.measurements import (
+    adaptive_chunk_size,
     convert_loss,
-    counted_tokens,
+    fit_kneser_ney,
     measure_losses,
     model_metrics,
     sliding_loss,
@@ -18,11 +18,12 @@ from stages.evaluate.command import (
 )
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predictions import PredictionCollector
-from stages.losses.losses import evaluate_loss
+from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import blockwise_windows, sliding_windows
 from stages.models.base import build_model
 from stages.models.bigram import Bigram
 from stages.models.model_folder import TrainedModel
+from stages.models.ngram.ram_check import bytes_per_token
 from stages.tokenizers.byte import ByteTokenizer
 from stages.tokenizers.char import CharTokenizer
 from tests.conftest import model_params, randomize
@@ -62,12 +63,12 @@ def test_the_training_loss_is_measured_in_batches_of_windows_and_on_a_text_short
     sizes = []
     predict = trained.model.forward
     monkeypatch.setattr(trained.model, "forward", lambda ids, **_: sizes.append(ids.shape) or predict(ids))
-    monkeypatch.setattr("stages.evaluate.command.TRAIN_LOSS_TOKENS", 5 * 32)
+    monkeypatch.setattr("stages.evaluate.measurements.TRAIN_LOSS_TOKENS", 5 * 32)
     val, collector = torch.tensor([0, 1, 0]), PredictionCollector(2)
     for train, expected in ((torch.zeros(1000, dtype=torch.uint8), [(2, 32), (2, 32), (1, 32)]), (val, [(1, 2)])):
         sizes.clear()
         params = EvaluateParams(batch_size=2)
-        _, metrics = measure_losses(trained, train, val, params, collector, track=lambda windows: windows)
+        _, metrics = measure_losses(trained, train, train, val, params, collector, track=lambda windows: windows)
         assert sizes[1 : 1 + len(expected)] == expected  # after the one window of the validation text
     assert metrics["train_loss"] == pytest.approx(1.5 * math.log(2))
 
@@ -100,14 +101,22 @@ def test_the_sliding_loss_needs_no_second_evaluation_of_blocks(stride, length):
 
 
 @pytest.mark.parametrize(
-    ("length", "vocab_size", "piece"), [(100, 65, 32), (10_000, 65, 156), (1_000_000, 65, 512), (1_000_000, 1 << 20, 4)]
+    ("length", "vocab_size", "chunk_size"),
+    [(100, 65, 32), (10_000, 65, 156), (1_000_000, 65, 512), (1_000_000, 1 << 20, 4)],
 )
-def test_n_grams_are_counted_64_times_in_pieces_that_fit_in_memory(length, vocab_size, piece):
-    assert adaptive_piece(build_model(model_params(kind="kneser_ney"), vocab_size), length) == piece
+def test_n_grams_are_counted_64_times_in_chunks_that_fit_in_memory(length, vocab_size, chunk_size):
+    assert adaptive_chunk_size(build_model(model_params(kind="kneser_ney"), vocab_size), length) == chunk_size
 
 
-def test_only_the_part_of_the_text_that_the_model_has_counted_counts():
-    train = torch.arange(1000)
-    assert torch.equal(counted_tokens(train, 0), train)
-    assert len(counted_tokens(train, 128)) == 128
-    assert counted_tokens(train, 128)[-1] == 999  # pieces from the whole text
+def test_the_baseline_counts_as_much_as_the_free_memory_allows(trained, monkeypatch, caplog):
+    train = torch.randint(3, (1000,), generator=torch.Generator().manual_seed(1))
+    whole = fit_kneser_ney(trained, train)
+    assert not caplog.records
+    per_token = bytes_per_token(trained.model.params.ngram_order, 3, cross_fitting=False)
+    for module in ("stages.evaluate.measurements", "stages.models.ngram.ram_check"):
+        monkeypatch.setattr(f"{module}.free_bytes", lambda: 100 * per_token)
+    part = fit_kneser_ney(trained, train)
+    assert "only 100 of 1000 tokens are counted" in caplog.text
+    expected = fit_kneser_ney(trained, train[:100])
+    assert torch.equal(part(train[None, :50]), expected(train[None, :50]))
+    assert not torch.equal(part(train[None, :50]), whole(train[None, :50]))

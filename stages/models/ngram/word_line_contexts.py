@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-KINDS = ("word", "line")
+CONTEXT_KINDS = ("word", "line")
 CONTEXTS_PER_KIND = 2  # the shorter one first
 PRIME, MULTIPLIER = 0x100000001B3, 0x1B873593CC9E2D  # odd, so that products modulo 2^64 can be undone
 INVERSE = pow(PRIME, -1, 1 << 64)
@@ -59,13 +59,13 @@ def hash_contexts(ids: Tensor, words: Words, tokens_above: list[Tensor]) -> Tens
         tokens_above: the token above the next one and the one after that, -1 if there is none.
     """
     separator = torch.where(words.last == 0, ids, -1)
-    words_1 = _mix(_mix(words.last, words.previous), separator)
-    words_2 = _mix(words_1, words.one_earlier)
-    line_1 = _mix(tokens_above[0], ids)
-    line_2 = _mix(line_1, tokens_above[1])
+    words_1 = _extend_hash(_extend_hash(words.last, words.previous), separator)
+    words_2 = _extend_hash(words_1, words.one_earlier)
+    line_1 = _extend_hash(tokens_above[0], ids)
+    line_2 = _extend_hash(line_1, tokens_above[1])
     keys = torch.stack((words_1, words_2, line_1, line_2))
-    keys = torch.bitwise_right_shift(_fold(keys, 29) * MULTIPLIER, 32)
-    return keys.view(len(KINDS), CONTEXTS_PER_KIND, *ids.shape)
+    keys = torch.bitwise_right_shift(_xor_shift(keys, 29) * MULTIPLIER, 32)
+    return keys.view(len(CONTEXT_KINDS), CONTEXTS_PER_KIND, *ids.shape)
 
 
 def find_words(ids: Tensor, token_classes: Tensor) -> tuple[Words, Tensor]:
@@ -103,7 +103,7 @@ def powers(base: int, count: int, device: torch.device) -> Tensor:
     return F.pad(torch.full((max(0, count - 1),), signed, device=device).cumprod(0), (1, 0), value=1)[:count]
 
 
-class TrackedContexts:
+class WordLineTracker:
     """The keys of the contexts of texts that grow by one token at a time; `context_keys` computes them for windows.
 
     Args:
@@ -161,11 +161,11 @@ def _gather(values: Tensor, index: Tensor) -> Tensor:
     return torch.where(index < 0, 0, values.gather(1, index.clamp(min=0)))
 
 
-def _mix(key: Tensor, value: Tensor) -> Tensor:
+def _extend_hash(key: Tensor, value: Tensor) -> Tensor:
     """Return the key of a context that is longer by a value."""
-    return (_fold(key, 31) * MULTIPLIER + value + 1) * PRIME
+    return (_xor_shift(key, 31) * MULTIPLIER + value + 1) * PRIME
 
 
-def _fold(key: Tensor, bits: int) -> Tensor:
+def _xor_shift(key: Tensor, bits: int) -> Tensor:
     """Return a key whose lower bits depend on its higher ones."""
     return key ^ torch.bitwise_right_shift(key, bits)

@@ -11,7 +11,7 @@ from torch import Tensor
 from stages.models.ngram.backoff_table import BackoffTable, BackoffTableBuilder
 from stages.models.ngram.context_index import MAX_OCCURRENCES, back_off, keys_of_text
 from stages.models.ngram.counts import IntArray, concatenate_ranges, count_ngrams
-from stages.models.ngram.mixture import expert_probs
+from stages.models.ngram.ngram_experts import expert_probs
 from stages.models.ngram.smoothing import level_discounts
 from stages.models.params import ModelParams
 
@@ -73,7 +73,7 @@ class RunningCounts:
 
 
 class RunningContexts:
-    """What followed the latest earlier occurrences of the contexts of `contexts.py` in the whole text before them.
+    """What followed the latest earlier occurrences of word and line contexts in the whole text before them.
 
     Args:
         text: token ids, (N,).

@@ -1,6 +1,6 @@
 """The experts of `gpt` for one text that grows by one token at a time, on the CPU, with NumPy.
 
-`incremental.py` computes the same for several texts at once, on any device; the formulas have to be kept equal. For one
+`incremental_experts.py` computes the same for several texts at once, on any device; keep the formulas equal. For one
 text, the time to start an operation of PyTorch is longer than the operation, and NumPy starts one several times faster.
 """
 
@@ -14,13 +14,13 @@ from stages.models.kneser_ney import KneserNey
 from stages.models.ngram.backoff_table import BackoffTable
 from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, MIN_STRENGTH, STRENGTH_PER_COUNT
 from stages.models.ngram.context_index import KEY_RANGE, MAX_OCCURRENCES, STRENGTH, ContextIndex
-from stages.models.ngram.context_matches import MIN_CONTEXT
-from stages.models.ngram.contexts import CONTEXTS_PER_KIND, KINDS, MULTIPLIER, PRIME
 from stages.models.ngram.counts import FloatArray, IntArray
-from stages.models.ngram.mixture import num_lengths
+from stages.models.ngram.ngram_experts import num_lengths
+from stages.models.ngram.window_matches import MIN_CONTEXT
+from stages.models.ngram.word_line_contexts import CONTEXT_KINDS, CONTEXTS_PER_KIND, MULTIPLIER, PRIME
 
 
-class TextExperts:
+class NumpyExperts:
     """The log-probabilities of each expert at the end of a text.
 
     Args:
@@ -31,12 +31,12 @@ class TextExperts:
     """
 
     def __init__(self, prior: KneserNey, block_size: int, cache_lm: bool, context_index: ContextIndex | None) -> None:
-        self.ngrams = TextNgrams(prior, block_size)
+        self.ngrams = NumpyNgrams(prior, block_size)
         lengths = num_lengths(prior.params.ngram_order)
-        self.cache = TextCache(block_size, lengths) if cache_lm else None
+        self.cache = NumpyCacheLM(block_size, lengths) if cache_lm else None
         self.bigram_strengths = np.array(BIGRAM_STRENGTHS, np.float32)
         self.min_strengths = np.full(lengths, MIN_STRENGTH, np.float32)
-        self.contexts = TextContexts(context_index, block_size) if context_index else None
+        self.contexts = NumpyWordLineContexts(context_index, block_size) if context_index else None
 
     def append(self, token: int) -> None:
         """Append a token to the text."""
@@ -63,7 +63,7 @@ class TextExperts:
         return log_probs
 
 
-class TextNgrams:
+class NumpyNgrams:
     """Which contexts at the end of the text occur in the training text, and the n-gram distributions after them.
 
     Attributes:
@@ -104,7 +104,7 @@ class TextNgrams:
         return probs
 
 
-class TextCache:
+class NumpyCacheLM:
     """The cache language model of the last `size` tokens, for contexts of `num_lengths` lengths."""
 
     def __init__(self, size: int, num_lengths: int) -> None:
@@ -159,15 +159,15 @@ class Matches:
         return adapted
 
 
-class TextContexts:
-    """What followed the contexts of words and lines; see `contexts.py` and `context_index.py`."""
+class NumpyWordLineContexts:
+    """What followed the contexts of words and lines; see `word_line_contexts.py` and `context_index.py`."""
 
     def __init__(self, index: ContextIndex, size: int) -> None:
         self.size = size
         self.numbers, starts_word, ends_line = index.token_classes.tolist()
         self.starts_word, self.ends_line = [bool(flag) for flag in starts_word], [bool(flag) for flag in ends_line]
         self.keys, self.ends, self.followers = (getattr(index, name).numpy() for name in ("keys", "ends", "followers"))
-        self.ranges = np.arange(len(KINDS) * CONTEXTS_PER_KIND) * KEY_RANGE
+        self.ranges = np.arange(len(CONTEXT_KINDS) * CONTEXTS_PER_KIND) * KEY_RANGE
         # The latest word first, and PRIME^n after n of its tokens; the first word lacks its separator, which counts.
         self.words, self.power = [0, 0, 0], PRIME
         self.start = self.start_above = 0  # where the line of the next token and the line above it begin
@@ -229,13 +229,13 @@ class TextContexts:
 
     def _hash(self, token: int, above: int, above_next: int) -> list[int]:
         """Return the keys of the contexts that end the text; see `hash_contexts`."""
-        words_1 = _mix(_mix(self.words[0], self.words[1]), -1 if self.words[0] else token)
-        line_1 = _mix(above, token)
-        keys = (words_1, _mix(words_1, self.words[2]), line_1, _mix(line_1, above_next))
+        words_1 = _extend_hash(_extend_hash(self.words[0], self.words[1]), -1 if self.words[0] else token)
+        line_1 = _extend_hash(above, token)
+        keys = (words_1, _extend_hash(words_1, self.words[2]), line_1, _extend_hash(line_1, above_next))
         return [_wrap((key ^ key >> 29) * MULTIPLIER) >> 32 for key in keys]
 
 
-def _mix(key: int, value: int) -> int:
+def _extend_hash(key: int, value: int) -> int:
     """Return the key of a context that is longer by a value."""
     return _wrap((_wrap((key ^ key >> 31) * MULTIPLIER) + value + 1) * PRIME)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.models.ngram.recent import RecentScores, count_features
+from stages.models.ngram.expert_scores import ExpertScores, count_features
 
 HORIZONS = (4.0, 16.0, 64.0)
 GENERATOR = torch.Generator().manual_seed(3)
@@ -25,7 +25,7 @@ def naive_features(ids: Tensor, log_probs: Tensor) -> Tensor:
 
 
 def test_features_are_moving_averages_of_what_the_experts_gave_to_the_tokens():
-    features = RecentScores().extend(IDS, LOG_PROBS)
+    features = ExpertScores().extend(IDS, LOG_PROBS)
     assert features.shape == (2, 30, count_features(3))
     for text in range(2):
         torch.testing.assert_close(features[text], naive_features(IDS[text], LOG_PROBS[text]), atol=1e-4, rtol=1e-4)
@@ -33,21 +33,21 @@ def test_features_are_moving_averages_of_what_the_experts_gave_to_the_tokens():
 
 @pytest.mark.parametrize("chunks", [[1] * 30, [7, 23], [16, 1, 13]])
 def test_a_text_may_grow_in_parts(chunks):
-    scores = RecentScores()
+    scores = ExpertScores()
     parts = zip(IDS.split(chunks, 1), LOG_PROBS.split(chunks, 1), strict=True)
     features = torch.cat([scores.extend(ids, log_probs) for ids, log_probs in parts], dim=1)
-    torch.testing.assert_close(features, RecentScores().extend(IDS, LOG_PROBS), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(features, ExpertScores().extend(IDS, LOG_PROBS), atol=1e-4, rtol=1e-4)
 
 
 def test_a_step_extends_by_one_token():
-    scores = RecentScores()
+    scores = ExpertScores()
     scores.extend(IDS[:, :5], LOG_PROBS[:, :5])
     features = [scores.step(IDS[:, at], LOG_PROBS[:, at]) for at in range(5, 30)]
-    expected = RecentScores().extend(IDS, LOG_PROBS)[:, 5:]
+    expected = ExpertScores().extend(IDS, LOG_PROBS)[:, 5:]
     torch.testing.assert_close(torch.stack(features, dim=1), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_an_impossible_token_counts_as_a_log_probability_of_minus_twelve():
     log_probs = torch.tensor([[[[0.0, -torch.inf]], [[0.0, -torch.inf]]]])  # one expert
-    features = RecentScores().extend(torch.tensor([[0, 1]]), log_probs)
+    features = ExpertScores().extend(torch.tensor([[0, 1]]), log_probs)
     assert features[0, 1].tolist() == pytest.approx([-10 / horizon * 2.4 for horizon in HORIZONS])

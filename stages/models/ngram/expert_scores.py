@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from stages.core.device import constant
+from stages.core.device import cached_tensor
 
 HORIZONS = (4.0, 16.0, 64.0)  # tokens over which the log-probabilities are averaged
 INITIAL_LOG_PROB, MIN_LOG_PROB = -2.0, -12.0  # before the first token; the lowest that counts
 FIRST_SCALE, DIFFERENCE_SCALE = 2.4, 8.0
 
 
-class RecentScores:
+class ExpertScores:
     """Exponential moving averages of the log-probabilities that the experts gave to the tokens of a text so far."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class RecentScores:
             log_probs: what the experts predict after each of them, (B, T, experts, V).
         """
         batch, length, experts, _ = log_probs.shape
-        rates = 1 / constant(HORIZONS, log_probs.device)
+        rates = 1 / cached_tensor(HORIZONS, log_probs.device)
         if self.averages is None or self.log_probs is None:  # nothing predicted the first token
             self.averages = log_probs.new_full((batch, len(HORIZONS), experts), INITIAL_LOG_PROB)
             first = log_probs.new_full((batch, 1, experts), INITIAL_LOG_PROB)
@@ -53,7 +53,7 @@ class RecentScores:
         assert self.averages is not None, "extend the text first"
         assert self.log_probs is not None, "extend the text first"
         scores = _log_probs_of(ids, self.log_probs)
-        rates = 1 / constant(HORIZONS, log_probs.device)[:, None]
+        rates = 1 / cached_tensor(HORIZONS, log_probs.device)[:, None]
         self.averages, self.log_probs = torch.lerp(self.averages, scores[:, None], rates), log_probs
         return _features(self.averages)
 

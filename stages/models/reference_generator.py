@@ -7,7 +7,7 @@ from stages.models.base import LanguageModel
 
 
 @torch.no_grad()
-def generate_plainly(model: LanguageModel, ids: Tensor, max_new_tokens: int, temperature: float, seed: int) -> Tensor:
+def generate_reference(model: LanguageModel, ids: Tensor, max_new_tokens: int, temperature: float, seed: int) -> Tensor:
     """Return `max_new_tokens` sampled tokens, (B, max_new_tokens); every step processes the whole block again.
 
     Args:

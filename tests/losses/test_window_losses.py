@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from stages.losses.losses import evaluate_loss, token_losses
+from stages.losses.window_losses import evaluate_loss, token_losses
 from stages.losses.windows import blockwise_windows
 from stages.models.base import LanguageModel, build_model
 from tests.conftest import model_params
@@ -54,7 +54,7 @@ def test_many_logits_are_computed_a_few_windows_at_a_time(monkeypatch):
     model = Watched(model_params(block_size=5), 64)
     at_once = evaluate_loss(model, blockwise_windows(TEXT, 5, 4))
     assert shapes == [(4, 5), (1, 2)]
-    monkeypatch.setattr("stages.losses.losses.MAX_LOGITS", 5 * 64 * 3)
+    monkeypatch.setattr("stages.losses.window_losses.MAX_LOGITS", 5 * 64 * 3)
     shapes.clear()
     in_parts = evaluate_loss(model, blockwise_windows(TEXT, 5, 4))
     assert shapes == [(3, 5), (1, 5), (1, 2)]

@@ -7,10 +7,10 @@ current scene repeats from the window itself, and the rows of a table from both.
 import torch
 from torch import Tensor
 
-from stages.core.device import constant
+from stages.core.device import cached_tensor
 from stages.models.ngram.backoff_table import BackoffTable
 from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, apply_cache_lm, ngram_strengths
-from stages.models.ngram.context_matches import MIN_CONTEXT, find_context_matches
+from stages.models.ngram.window_matches import MIN_CONTEXT, find_context_matches
 
 
 def count_experts(cache_lm: bool) -> int:
@@ -47,7 +47,7 @@ def expert_probs(table: BackoffTable, rows: Tensor, ids: Tensor, cache_lm: bool)
     bigram_probs: Tensor = table(rows[:, :, :2].flatten(0, 1)).view_as(probs)
     lengths = num_lengths(rows.shape[-1])
     matches = find_context_matches(ids, lengths, rows.shape[1])
-    cache_probs = apply_cache_lm(matches, bigram_probs, constant(BIGRAM_STRENGTHS, probs.device))
+    cache_probs = apply_cache_lm(matches, bigram_probs, cached_tensor(BIGRAM_STRENGTHS, probs.device))
     strengths = ngram_strengths(table.totals[rows], lengths)
     adapted_probs = apply_cache_lm(matches, probs, strengths)
     return torch.stack((probs, cache_probs, adapted_probs), dim=2)

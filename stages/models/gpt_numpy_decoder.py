@@ -13,35 +13,33 @@ import torch
 from torch import Tensor
 
 from stages.models.gpt import (
-    COUNTING_SHARE,
     GPT,
     LOGIT_CAP,
+    NGRAM_MIX_WEIGHT,
     PRIOR_SCALE,
     PRIOR_SHIFT,
-    Block,
-    attention_window,
-    rotary_frequencies,
 )
+from stages.models.gpt_block import Block, attention_window, rotary_frequencies
 from stages.models.kv_cache import LayerCache
 from stages.models.ngram.counts import FloatArray
-from stages.models.ngram.recent import (
+from stages.models.ngram.expert_scores import (
     DIFFERENCE_SCALE,
     FIRST_SCALE,
     HORIZONS,
     INITIAL_LOG_PROB,
     MIN_LOG_PROB,
-    RecentScores,
+    ExpertScores,
 )
-from stages.models.ngram.text_experts import TextExperts
+from stages.models.ngram.numpy_experts import NumpyExperts
 
 
-class GptTextDecoder:
+class NumpyGptDecoder:
     """A `Decoder` of one text for `gpt` in float32, with or without a prior."""
 
     def __init__(self, model: GPT) -> None:
         self.model, self.block_size = model, model.params.block_size
         self.length = 0
-        self.layers: list[TextBlock] = []
+        self.layers: list[NumpyBlock] = []
         root = model.params.n_embd**0.5
         self.embedding, self.head = _array(model.embedding.weight), _array(model.head) * np.float32(root / LOGIT_CAP)
         size = model.params.n_embd // model.params.n_head
@@ -70,7 +68,7 @@ class GptTextDecoder:
         logits: Tensor = model(ids, kv_cache=kv_cache)[:, -1]
         past = attention_window(model.params) - 1
         self.layers = [
-            TextBlock(block, kv_cache.layer(block), past) for block in model.blocks if isinstance(block, Block)
+            NumpyBlock(block, kv_cache.layer(block), past) for block in model.blocks if isinstance(block, Block)
         ]
         if model.has_prior:
             self.experts = MixedExperts(model, ids[0].tolist(), kv_cache.scores)
@@ -101,15 +99,15 @@ class MixedExperts:
         scores: how well the experts predicted that text.
     """
 
-    def __init__(self, model: GPT, ids: list[int], scores: RecentScores) -> None:
+    def __init__(self, model: GPT, ids: list[int], scores: ExpertScores) -> None:
         index = model.context_index if model.params.context_experts else None
-        self.experts = TextExperts(model.prior, model.params.block_size, model.params.cache_lm, index)
+        self.experts = NumpyExperts(model.prior, model.params.block_size, model.params.cache_lm, index)
         for token in ids:
             self.experts.append(token)
         assert scores.averages is not None, "the model has processed the text"
         assert scores.log_probs is not None, "the model has processed the text"
         self.averages, self.log_probs = _array(scores.averages[0]).copy(), _array(scores.log_probs[0])
-        self.ngram_experts = model.ngram_experts
+        self.num_ngram_experts = model.num_ngram_experts
         self.recent: FloatArray = np.zeros(self.averages.size, np.float32)
         self.prior_features, self.recent_features = _array(model.prior_features), _array(model.recent_features)
         self.bias, self.gate = _array(model.expert_bias), _array(model.expert_gate)
@@ -120,30 +118,30 @@ class MixedExperts:
 
     def append(self, token: int) -> FloatArray:
         """Append a token to the text and return what the experts add to its embedding, (C,)."""
-        scores = np.maximum(self.log_probs[:, token], MIN_LOG_PROB)  # from here on as in `recent.py`
+        scores = np.maximum(self.log_probs[:, token], MIN_LOG_PROB)  # from here on as in `expert_scores.py`
         self.averages += (scores - self.averages) * self.rates
         recent = self.averages - self.averages[:, :1]
         recent[:, 0] = self.averages[:, 0] - INITIAL_LOG_PROB
         self.recent = (recent * self.scales).ravel()
         self.experts.append(token)
         self.log_probs = self.experts.log_probs()
-        inputs = (self.log_probs[: self.ngram_experts].ravel() + PRIOR_SHIFT) * PRIOR_SCALE
+        inputs = (self.log_probs[: self.num_ngram_experts].ravel() + PRIOR_SHIFT) * PRIOR_SCALE
         features: FloatArray = self.prior_features @ inputs + self.recent_features @ self.recent
         return features
 
     def mix(self, logits: FloatArray, h: FloatArray) -> FloatArray:
         """Return the logits of the model, (V,), from those of the network, (V,), and its last activations, (C,)."""
-        last = self.ngram_experts - 1
+        last = self.num_ngram_experts - 1
         weights = self.bias + self.gate @ h + self.recent_gate @ self.recent
         weights[last] -= weights[last + 1 :].sum()  # see `GPT.mix_experts`
         probs = logits + weights @ self.log_probs
         probs = np.exp(probs - probs.max())
         counted = np.exp(self.log_probs[last])
-        mixed: FloatArray = np.log((1 - COUNTING_SHARE) / probs.sum() * probs + COUNTING_SHARE * counted)
+        mixed: FloatArray = np.log((1 - NGRAM_MIX_WEIGHT) / probs.sum() * probs + NGRAM_MIX_WEIGHT * counted)
         return mixed
 
 
-class TextBlock:
+class NumpyBlock:
     """One block: its weights, and its keys and values of the text.
 
     Args:

@@ -1,16 +1,16 @@
-"""The n-gram experts for texts that grow by one token at a time; `mixture.py` computes the same for whole windows."""
+"""The n-gram experts for texts that grow by one token at a time; `ngram_experts.py` has the same for whole windows."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from stages.core.device import constant
+from stages.core.device import cached_tensor
 from stages.models.kneser_ney import KneserNey
 from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, ngram_strengths
 from stages.models.ngram.context_index import ContextIndex
-from stages.models.ngram.context_matches import MIN_CONTEXT
-from stages.models.ngram.contexts import TrackedContexts
-from stages.models.ngram.mixture import num_lengths
+from stages.models.ngram.ngram_experts import num_lengths
+from stages.models.ngram.window_matches import MIN_CONTEXT
+from stages.models.ngram.word_line_contexts import WordLineTracker
 
 
 class IncrementalExperts:
@@ -33,16 +33,18 @@ class IncrementalExperts:
         context_index: ContextIndex | None = None,
     ) -> None:
         self.table = prior.table
-        self.contexts = ContextTracker(prior, ids, block_size)
+        self.ngram_contexts = NgramContextTracker(prior, ids, block_size)
         self.num_lengths = num_lengths(prior.params.ngram_order)
-        self.bigram_strengths = constant(BIGRAM_STRENGTHS, ids.device)
+        self.bigram_strengths = cached_tensor(BIGRAM_STRENGTHS, ids.device)
         self.cache = IncrementalCache(ids, block_size, self.num_lengths) if cache_lm else None
         self.context_index = context_index
-        self.tracked = TrackedContexts(ids, context_index.token_classes, block_size) if context_index else None
+        self.word_line_contexts = (
+            WordLineTracker(ids, context_index.token_classes, block_size) if context_index else None
+        )
 
     def step(self, ids: Tensor) -> Tensor:
         """Append one token to each text, (B,), and return the log-probabilities of the next one, (B, experts, V)."""
-        rows = self.contexts.step(ids)
+        rows = self.ngram_contexts.step(ids)
         probs: Tensor = self.table(rows)
         experts = [probs]
         if self.cache:
@@ -51,13 +53,13 @@ class IncrementalExperts:
             experts.append(self.cache.apply(self.table(rows[:, :2]), self.bigram_strengths))
             experts.append(self.cache.apply(probs, strengths))
         log_probs = torch.stack(experts, dim=1).log()
-        if self.context_index is None or self.tracked is None:
+        if self.context_index is None or self.word_line_contexts is None:
             return log_probs
-        self.tracked.step(ids)
-        return torch.cat((log_probs, self.context_index.last_log_probs(self.tracked, experts[-1])), dim=1)
+        self.word_line_contexts.step(ids)
+        return torch.cat((log_probs, self.context_index.last_log_probs(self.word_line_contexts, experts[-1])), dim=1)
 
 
-class ContextTracker:
+class NgramContextTracker:
     """The contexts of every length up to `max_context` that end a text.
 
     A context of n tokens is found from the one of n - 1 tokens that ended the text one token earlier. All lengths are
