@@ -13,8 +13,8 @@ import click
 from benchmarks.results import FOLDER, check_load
 
 NAMES = (
-    "pipeline", "step", "busy", "generation", "race", "ladder", "any_text", "scaling", "checkpointing", "report",
-    "bigram", "container", "gpu", "compressors",
+    "pipeline", "step", "busy", "generation", "race", "ladder", "any_text", "other_settings", "scaling",
+    "checkpointing", "report", "bigram", "container", "gpu", "compressors",
 )  # fmt: skip
 
 

@@ -51,11 +51,15 @@ def measure(file: Path, folder: Path, programs: tuple[str, ...]) -> list[dict[st
         folder: an empty one to work in.
         programs: see `compression.py`.
     """
-    result = run_folio(folder, file, 1.0, {})
-    if "folio" not in result:
+    result = run_folio(folder, file, 1.0)
+    if "val_loss" not in result:
         raise click.ClickException(f"{file}: {result['note']}")
     measured = {
-        "Folio": {"nats per byte": result["adaptive"], "seconds": result["seconds"], "peak MB": result["megabytes"]}
+        "Folio": {
+            "nats per byte": result["adaptive_val_loss"],
+            "seconds": result["seconds"],
+            "peak MB": result["megabytes"],
+        }
     }
     parts = {part: decode_part(folder, part) for part in ("train", "val")}
     for part, content in parts.items():

@@ -26,7 +26,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from benchmarks.results import read_conditions, write_results
 from stages.core.device import tokens_to_device
 from stages.core.params import without_auto
-from stages.generation.params import SamplingParams
+from stages.generation.params import GenerationParams, SamplingParams
 from stages.generation.sampling import sample_token
 from stages.generation.streaming import draw_uniforms, generate_tokens
 from stages.generation.text_model import TextModel
@@ -73,7 +73,7 @@ def first_after_load() -> float:
     for _ in range(RUNS):
         text_model = TextModel.load()
         start = time.perf_counter()
-        next(text_model.stream("\n", 10, SamplingParams(), 1))
+        next(text_model.stream("\n", GenerationParams(max_new_tokens=10), 1))
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 

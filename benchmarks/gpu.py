@@ -273,7 +273,7 @@ def describe_race(label: str, values: Results) -> list[tuple[str, str]]:
     return [
         (f"{label}: loss of {GOAL}", goal),
         (f"{label}: lowest loss", f"{best[1]:.3f} after {best[0]:.0f} s"),
-        (f"{label}: all of it", f"{values['steps']:,} steps, {values['seconds']:.0f} s, {values['peak_mb']:,.0f} MB"),
+        (f"{label}: at its end", f"{values['steps']:,} steps, {values['seconds']:.0f} s, {values['peak_mb']:,.0f} MB"),
     ]
 
 
@@ -291,8 +291,8 @@ def describe_throughput(values: Results) -> list[tuple[str, str]]:
 DESCRIPTIONS: dict[str, Callable[[Results], list[tuple[str, str]]]] = {
     "environment": lambda values: [],  # noqa: ARG005 - the line below the table has it
     "equal_bits": lambda values: [
-        ("two runs end with equal bits", "yes" if values["two_runs"] else "**no**"),
-        ("a resumed run ends with equal bits", "yes" if values["resumed"] else "**no**"),
+        ("two runs are bit-identical", "yes" if values["two_runs"] else "**no**"),
+        ("a resumed run is bit-identical", "yes" if values["resumed"] else "**no**"),
     ],
     "cpu_and_gpu": lambda values: [
         ("loss after the same steps in float32, CPU and GPU", f"{values['cpu']:.5f} and {values['gpu']:.5f}")
@@ -301,7 +301,7 @@ DESCRIPTIONS: dict[str, Callable[[Results], list[tuple[str, str]]]] = {
     "race_without_prior": lambda values: describe_race("6 x 384 without n-grams", values),
     "throughput": describe_throughput,
     "generation": lambda values: [
-        (f"generated characters per second, {int(count):,} at once", f"{values[count]:,}")
+        (f"generated characters per second, texts together: {int(count):,}", f"{values[count]:,}")
         for count in ("1", "64", "1024")
     ],
     "tests": lambda values: [("tests that need CUDA", *values["summary"])],

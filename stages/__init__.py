@@ -7,6 +7,7 @@
 import os
 import platform
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 # In GNU OpenMP, which PyTorch uses on Linux, a thread that waits for another one keeps its core for a while before it
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-# NumPy generates single texts, by small products that are faster in one thread than in several. Where PyTorch itself
-# uses OpenBLAS, which is the library that NumPy brings, its threads must not be limited.
+# NumPy generates single texts with small matrix products, which are faster in one thread. On other processors, PyTorch
+# may use OpenBLAS too, so its threads are not limited there.
 if platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from stages.generation.text_model import TextModel
 
 
-def load(folder: str = "models", device: str = "cpu") -> "TextModel":
+def load(folder: Path | str = "models", device: str = "cpu") -> "TextModel":
     """Return the trained model in a folder.
 
     Raises:

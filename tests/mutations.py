@@ -45,30 +45,30 @@ MUTATIONS = {
         "stages/models/ngram/context_index.py", "size - self.fold_counts[:, positions]", "size"
     ),
     "the training text comes before the window": Mutation(
-        "stages/models/ngram/context_index.py", "number < count_here[..., None], here, there", "number < 0, here, there"
+        "stages/models/ngram/context_index.py", "slot < window_counts[..., None], window_followers, text_followers", "slot < 0, window_followers, text_followers"
     ),
     "the case of a word matters": Mutation("stages/tokenizers/base.py", "text.casefold()", "text"),
     "the decoder forgets the words": Mutation(
-        "stages/models/ngram/word_line_contexts.py", "torch.where(is_complete, words.last, words.previous)", "words.previous"
+        "stages/models/ngram/word_line_contexts.py", "torch.where(is_complete, words.current, words.previous)", "words.previous"
     ),
     "the decoder of one text forgets the words": Mutation(
         "stages/models/ngram/numpy_experts.py", "self.words = [0, *self.words[:2]]", "self.words = [0, 0, 0]"
     ),
     "the decoder of one text forgets no token": Mutation(
-        "stages/models/ngram/numpy_experts.py", "recent[key].popleft()", "pass"
+        "stages/models/ngram/numpy_experts.py", "seen[key].popleft()", "pass"
     ),
     "the decoder of one text attends to one token too few": Mutation(
         "stages/models/gpt_numpy_decoder.py", "max(0, self.end - 1 - self.max_past)", "max(0, self.end - self.max_past)"
     ),
-    "expert gate left out": Mutation("stages/models/gpt.py", " + linear(h, gate).float()", ""),
+    "expert gate left out": Mutation("stages/models/gpt.py", " + linear(h, hidden_gate).float()", ""),
     "recent scores do not reach the expert weights": Mutation(
-        "stages/models/gpt.py", " + linear(recent, recent_gate), log", ", log"
+        "stages/models/gpt.py", " + linear(scores, score_gate), log", ", log"
     ),
     "recent scores do not reach the network": Mutation(
-        "stages/models/gpt.py", "            x = x + linear(recent, self.recent_features)\n", ""
+        "stages/models/gpt.py", "            x = x + linear(scores, self.score_projection)\n", ""
     ),
     "decoder ignores recent scores": Mutation(
-        "stages/models/gpt_decoder.py", "        weights = torch.addmm(weights, recent, model.recent_gate.t())\n", ""
+        "stages/models/gpt_torch_decoder.py", "        weights = torch.addmm(weights, scores, model.score_gate.t())\n", ""
     ),
     "recent scores one token late": Mutation(
         "stages/models/ngram/expert_scores.py", "_log_probs_of(ids[:, 1:], log_probs[:, :-1])", "_log_probs_of(ids[:, :-1], log_probs[:, :-1])"
@@ -78,7 +78,7 @@ MUTATIONS = {
     ),
     "the output layer does not learn": Mutation("stages/models/gpt.py", "learner.learn(text[begin:end])", "pass"),
     "the output layer of the model itself learns": Mutation(
-        "stages/models/output_learning.py", "weight.detach().clone()", "weight.detach()"
+        "stages/models/dynamic_evaluation.py", "weight.detach().clone()", "weight.detach()"
     ),
     "a short last source is never sampled": Mutation(
         "stages/train/batches.py", "bounds.diff() * weights", "bounds.clamp(max=length - window_size).diff() * weights"
@@ -91,7 +91,7 @@ MUTATIONS = {
     ),
     "dropout ignored": Mutation("stages/models/gpt_block.py", "return F.dropout(x, self.dropout, self.training)", "return x"),
     "full counts instead of cross-fitted ones": Mutation(
-        "stages/models/gpt.py", "        if text_positions is not None:\n", "        if False:\n"
+        "stages/models/gpt.py", "        if train_positions is not None:\n", "        if False:\n"
     ),
     "causal mask left out": Mutation("stages/models/attention.py", "is_causal=True", "is_causal=False"),
     "mask of cached keys off by one": Mutation("stages/models/attention.py", "mask = key <= query", "mask = key < query + 2"),
@@ -115,28 +115,28 @@ MUTATIONS = {
     "no warm-up": Mutation("stages/train/schedule.py", "(step + 1) / warmup_steps if step < warmup_steps else 1.0", "1.0"),
     "momentum 0.5": Mutation("stages/train/schedule.py", "start: float = 0.85, end: float = 0.95", "start: float = 0.5, end: float = 0.5"),
     "Nesterov momentum left out": Mutation("stages/train/muon.py", "return matrix.grad.lerp(average, momentum)", "return average"),
-    "weight decay ignored": Mutation("stages/train/muon.py", 'matrix.mul_(1 - group["lr"] * group["weight_decay"])', "pass"),
+    "weight decay ignored": Mutation("stages/train/muon.py", 'matrix.mul_(1 - param_group["lr"] * param_group["weight_decay"])', "pass"),
     "accumulated gradients not averaged": Mutation("stages/train/trainer.py", "torch.autograd.backward(loss / batch_count)", "torch.autograd.backward(loss)"),
     "gradient clipping ignored": Mutation("stages/train/trainer.py", "self.params.grad_clip or torch.inf", "torch.inf"),
     "averaged weights never applied": Mutation(
-        "stages/train/trainer.py", "    def _finish(self) -> None:\n        self._swap_ema_weights()\n", "    def _finish(self) -> None:\n"
+        "stages/train/trainer.py", "        self._swap_ema_weights()\n        for weight, best", "        for weight, best"
     ),
     "young average keeps its decay": Mutation("stages/train/trainer.py", "max(1 - self.params.ema_decay, 1 / (1 + self.step / 10))", "1 - self.params.ema_decay"),
-    "targets not shifted": Mutation("stages/train/batches.py", "self.tokens[positions + 1].long()", "self.tokens[positions].long()"),
+    "targets not shifted": Mutation("stages/losses/windows.py", "tokens[positions + 1].long(), train", "tokens[positions].long(), train"),
     "temperature ignored": Mutation("stages/generation/sampling.py", " / params.temperature)", ")"),
     "top-p drops the token that crosses the threshold": Mutation("stages/generation/sampling.py", "more_likely = ordered.cumsum(-1) - ordered", "more_likely = ordered.cumsum(-1)"),
     "a layer too few for the last predictions": Mutation(
         "stages/models/gpt.py", "first - self.params.n_layer * (", "first - (self.params.n_layer - 1) * ("
     ),
-    "sliding evaluation counts too much": Mutation("stages/losses/windows.py", "first_counted=block_size - stride)", "first_counted=block_size - stride - 1)"),
+    "sliding evaluation counts too much": Mutation("stages/losses/windows.py", "first_scored=block_size - stride)", "first_scored=block_size - stride - 1)"),
     "the text is counted before it is predicted": Mutation(
-        "stages/models/ngram/running_experts.py", "self.counts.read(start)", "self.counts.read(start + 9)"
+        "stages/models/ngram/adaptive_experts.py", "self.counts.read(start)", "self.counts.read(start + 9)"
     ),
     "a context expert sees the token to predict": Mutation(
-        "stages/models/ngram/running_experts.py", "ranks[:, None] - 1 - np.arange(", "ranks[:, None] - np.arange("
+        "stages/models/ngram/adaptive_experts.py", "ranks[:, None] - 1 - np.arange(", "ranks[:, None] - np.arange("
     ),
     "floating-point cumulative sum on a GPU": Mutation(
-        "stages/models/ngram/incremental_experts.py", "match_weights = (longer / totals) @ up_to", "match_weights = (longer / totals).cumsum(1)", GPU_TESTS
+        "stages/models/ngram/torch_experts.py", "match_weights = (longer / totals) @ up_to", "match_weights = (longer / totals).cumsum(1)", GPU_TESTS
     ),
     "unsigned tokens of 16 bits on a GPU": Mutation("stages/models/ngram/backoff_table.py", "return np.int16 if", "return np.uint16 if", GPU_TESTS),
     "a batch waits for the GPU": Mutation("stages/train/batches.py", "positions.to(self.tokens.device, non_blocking=True)", "positions.to(self.tokens.device)", GPU_TESTS),
@@ -145,7 +145,7 @@ MUTATIONS = {
     "matches listed on a GPU": Mutation(
         "stages/models/ngram/window_matches.py", 'MatchingPairs.find if ids.device.type == "cpu" else MatchMatrix.find', "MatchingPairs.find", GPU_TESTS
     ),
-    "matches of a new token listed on a GPU": Mutation("stages/models/ngram/incremental_experts.py", 'on_cpu = ids.device.type == "cpu"', "on_cpu = True", GPU_TESTS),
+    "matches of a new token listed on a GPU": Mutation("stages/models/ngram/torch_experts.py", 'on_cpu = ids.device.type == "cpu"', "on_cpu = True", GPU_TESTS),
     "a log line waits twice": Mutation("stages/train/trainer.py", "self.check_finite():.3f", "self.check_finite() + 0 * float(self.losses[-1]):.3f", GPU_TESTS),
     "the average of the weights waits": Mutation("stages/train/trainer.py", "list(self.model.parameters()), rate)", "list(self.model.parameters()), float(self.losses[-1].new_tensor(rate)))", GPU_TESTS),
     "logits sampled on the GPU": Mutation("stages/generation/streaming.py", "decoder.step(ids).float().cpu()", "decoder.step(ids).float()", GPU_TESTS),

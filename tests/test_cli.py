@@ -17,7 +17,7 @@ from stages.core.errors import InputError, TextError, WorkError
 from stages.core.options import KILLED, FolioCommand
 from tests.import_graph import ROOT
 
-NO_MEMORY = "not enough memory ({}); end other programs, or set smaller sizes in params.yaml, such as batch_size"
+NO_MEMORY = "not enough memory ({}); close other programs, or reduce a size in params.yaml, such as train.batch_size"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

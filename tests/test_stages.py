@@ -14,6 +14,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from stages.core.documents import write_documents
 from stages.core.logs import log
 from stages.evaluate.measurements import measure_losses
 from stages.metrics.prediction_file import read_predictions
@@ -22,7 +23,7 @@ from stages.report.report_page import SHOWN_METRICS
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import TokenSource, load_sources, load_tokens, write_metadata
 from stages.train.command import flat_params, read_job
-from stages.train.distributed import ProcessGroup
+from stages.train.distributed import World
 from tests.conftest import make_text
 from tests.import_graph import KINDS
 from tests.report.conftest import write_provenance
@@ -290,7 +291,7 @@ def test_a_seed_gives_the_same_samples(with_model):
 def test_a_model_that_is_worse_than_counting_is_reported_everywhere(project):
     set_params(train={"lr": 0.3, "lr_embedding": 0.3, "lr_head": 0.5}, model={"cache_lm": False})
     run("train")
-    assert "the model is worse than counting n-grams" in run("evaluate").output
+    assert "the model is worse than the n-gram baseline" in run("evaluate").output
     run("sample", "--output", "reports/samples.txt")
     write_provenance()
     run("report")
@@ -299,7 +300,7 @@ def test_a_model_that_is_worse_than_counting_is_reported_everywhere(project):
 
 
 def test_trackers_are_told_the_budget_and_every_setting(project):
-    params = flat_params(read_job(Path("params.yaml"), Path("data/tokens"), ProcessGroup()))
+    params = flat_params(read_job(Path("params.yaml"), Path("data/tokens"), World()))
     assert params["budget"] == 1
     assert (params["model.n_embd"], params["train.max_steps"]) == (16, 30)
 
@@ -331,7 +332,7 @@ def test_settings_that_are_auto_are_chosen_recorded_and_shown(project):
     YAML().dump(document, Path("params.yaml"))
     lines = run("train", "--dry-run").output
     assert "model.n_embd" in lines
-    assert "seconds on two CPU cores" in lines
+    assert "s of steps on two idle CPU cores" in lines
     assert not Path("models").exists()
     for stage in ("train", "evaluate"):
         run(stage)
@@ -406,6 +407,38 @@ def test_text_is_not_held_out_for_nothing(project):
     )
 
 
+def test_a_part_is_not_held_out_of_several_sources(project):
+    set_params(train={"held_out_fraction": 0.2, "keep": "best"})
+    write_documents(Path("data/raw/corpus.txt"), [(0, 0, 1.0), (5000, 1, 2.0)])
+    run("tokenize")
+    result = run("train", fails=2)
+    assert "held_out_fraction is 0.2, but the text has 2 sources, and only the last one would be" in result.stderr
+
+
+def test_the_log_says_which_weights_are_kept_and_why_training_stopped(project):
+    set_params(train={"keep": "best", "patience": 1, "max_steps": 30, "eval_every": 1, "lr_head": 3.0})
+    output = run("train").output
+    stopped = re.search(r"stopped at step (\d+): the last 1 points are no better \(train.patience\)", output)
+    kept = re.search(r"kept the weights of step (\d+), the best point \(train.keep\)", output)
+    assert stopped
+    assert kept
+    assert int(kept[1]) == int(stopped[1]) - 1
+
+
+@pytest.mark.parametrize("path", ["params.yaml", "data/raw/corpus.txt", "models/config.json", "data/raw/../raw/x.tsv"])
+@pytest.mark.parametrize("command", [("score", "text.txt", "--table"), ("compare", "HEAD", "--page")])
+def test_tables_and_pages_replace_no_file_of_the_project(project, command, path):
+    Path("text.txt").write_text("abc")
+    result = run(*command, path, fails=2)
+    assert f"'{path}' belongs to the project and would be replaced; choose another path" in result.output
+
+
+def test_a_table_does_not_replace_the_text(project):
+    Path("text.txt").write_text("abc")
+    assert "--table is text.txt, the text itself" in run("score", "text.txt", "--table", "text.txt", fails=2).output
+    assert Path("text.txt").read_text() == "abc"
+
+
 @pytest.mark.parametrize("option", [("--output", "reports/samples.txt"), ("--json",)])
 def test_an_interactive_session_has_no_output_file(option):
     assert (
@@ -458,7 +491,7 @@ def test_evaluation_counts_the_part_of_the_text_that_training_counted(project, m
 
     monkeypatch.setattr("stages.evaluate.command.measure_losses", measure)
     run("evaluate")
-    expected = read_job(Path("params.yaml"), Path("data/tokens"), ProcessGroup()).train_ids
+    expected = read_job(Path("params.yaml"), Path("data/tokens"), World()).train_ids
     assert 900 < len(expected) <= 1000
     assert np.array_equal(counted[0].numpy(), expected)
 

@@ -18,6 +18,8 @@ from stages.core.compute_params import ComputeParams
 from stages.core.errors import ParameterError
 from stages.core.logs import log
 
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
 
 def prepare_device(params: ComputeParams) -> torch.device:
     """Return the device to compute on, after setting the number of threads and deterministic algorithms.
@@ -27,9 +29,7 @@ def prepare_device(params: ComputeParams) -> torch.device:
     Raises:
         ParameterError: if the requested device is not available.
     """
-    local_processes = os.environ.get("LOCAL_WORLD_SIZE", "")  # of this training on this machine, from torchrun
-    count = int(local_processes) if local_processes.isdecimal() else 1
-    torch.set_num_threads(params.threads or max(1, available_cores() // max(1, count)))
+    torch.set_num_threads(params.threads or max(1, available_cores() // local_process_count()))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS for deterministic results
     # As torch.use_deterministic_algorithms, but does not import the compiler, which takes a second or two.
     torch.set_deterministic_debug_mode("error" if params.deterministic else "default")
@@ -48,25 +48,37 @@ def prepare_device(params: ComputeParams) -> torch.device:
     return _cuda_device() if params.device == "cuda" else torch.device(params.device)
 
 
-def available_cores(cgroups: Path = Path("/sys/fs/cgroup"), own_cgroup: Path = Path("/proc/self/cgroup")) -> int:
-    """Return the number of CPU cores that this process may use, by its affinity and by the quota of its container.
+def local_process_count() -> int:
+    """Return the number of processes that train together on this machine, as torchrun sets it."""
+    count = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, int(count)) if count.isdecimal() else 1
+
+
+def available_cores() -> int:
+    """Return the number of CPU cores that this process may use, by its affinity and by the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
+    return int(max(1, min([cores, *map(_cpu_quota, control_groups("cpu"))])))
+
+
+def control_groups(controller: str) -> list[Path]:
+    """Return the folders of the control groups of this process, and of those above them; none on macOS.
+
+    Containers, Kubernetes, systemd and Slurm set limits there.
 
     Args:
-        cgroups: where Linux shows control groups; containers, Kubernetes and systemd set quotas there.
-        own_cgroup: the file that names the control groups of this process.
+        controller: the kind of limit, `cpu` or `memory`.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
     try:
-        lines = own_cgroup.read_text(encoding="utf-8").splitlines()
+        lines = OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return cores
+        return []
+    folders: list[Path] = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if not controllers or "cpu" in controllers.split(","):  # version 2, or the CPU controller of version 1
-            own = cgroups / controllers / path.strip("/")
-            quota = min(map(_cpu_quota, (own, *own.parents)))
-            cores = int(max(1, min(cores, quota)))
-    return cores
+        if not controllers or controller in controllers.split(","):  # version 2, or the controller of version 1
+            own = CGROUPS / controllers / path.strip("/")
+            folders += (own, *own.parents)
+    return folders
 
 
 def _cpu_quota(cgroup: Path) -> float:

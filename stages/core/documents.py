@@ -33,7 +33,9 @@ def read_documents(corpus: Path) -> DocumentTable:
         return np.array([SINGLE_DOCUMENT], dtype=DOCUMENT)
     table: DocumentTable = read_array(path, "download")
     if table.dtype != DOCUMENT:
-        raise TextError(f"{path} was written by another version of Folio; `dvc repro -f download` writes it again")
+        raise TextError(
+            f"{path} was written by another version of Folio; run `dvc repro -f download` to write it again"
+        )
     starts, sources, weights = table["start"], table["source"], table["weight"]
     is_valid = (
         (table.ndim == 1 and len(table) > 0 and starts[0] == 0)
@@ -41,7 +43,7 @@ def read_documents(corpus: Path) -> DocumentTable:
         and (np.isfinite(weights).all() and weights.min() > 0)
     )
     if not is_valid:
-        raise TextError(f"{path} is damaged (impossible values); `dvc repro -f download` writes it again")
+        raise TextError(f"{path} is damaged (impossible values); run `dvc repro -f download` to write it again")
     return table
 
 

@@ -1,5 +1,6 @@
 """Write files atomically: a file appears complete or not at all."""
 
+import fcntl
 import glob
 import hashlib
 import json
@@ -15,11 +16,6 @@ from typing import Any, Literal
 import numpy as np
 
 from stages.core.errors import TextError
-
-try:
-    import fcntl
-except ImportError:  # on Windows
-    fcntl = None  # type: ignore[assignment]
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -39,8 +35,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX, dir=path.parent)
     temporary = Path(name)
     try:
-        if fcntl:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # until the end of this process, however it ends
+        fcntl.flock(handle, fcntl.LOCK_EX)  # until the end of this process, however it ends
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         _sync(temporary)
@@ -94,11 +89,12 @@ def read_array(path: Path, writer: str, mmap_mode: Literal["r"] | None = None) -
             raise ValueError("it is an archive")
         return array
     except FileNotFoundError:
-        raise TextError(f"{path} does not exist; `dvc repro {writer}` writes it") from None
+        raise TextError(f"{path} does not exist; run `dvc repro {writer}` to write it") from None
     # The header is a Python literal, and NumPy lets some errors of Python's parser through.
     except (OSError, ValueError, TypeError, EOFError, MemoryError, SyntaxError, tokenize.TokenError) as error:
-        reason = " ".join(str(error).split())
-        raise TextError(f"{path} is damaged ({reason}); `dvc repro -f {writer}` writes it again") from None
+        # NumPy takes what it does not know for a pickle, and advises to load it unsafely.
+        reason = "it is not a NumPy file" if "pickle" in str(error) else " ".join(str(error).split())
+        raise TextError(f"{path} is damaged ({reason}); run `dvc repro -f {writer}` to write it again") from None
 
 
 def sha256(path: Path) -> str:
@@ -117,7 +113,7 @@ def _make_folder(folder: Path) -> None:
 
 def _delete_leftovers(path: Path) -> None:
     """Delete the temporary files of processes that ended while they wrote `path`."""
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}") if fcntl else ():
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}"):
         try:
             with leftover.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 import logging
 import resource
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -77,12 +78,15 @@ def track_progress(items: Iterable[Item], callback: Callable[[Item], None]) -> I
 def peak_memory() -> float:
     """Return the largest resident memory of this process so far, in MB.
 
-    Linux includes the parent's memory in `ru_maxrss`; VmHWM is that of this process alone.
+    Linux includes the parent's memory in `ru_maxrss`; VmHWM is that of this process alone. `ru_maxrss` is in KiB, on
+    macOS in bytes.
     """
     status = Path("/proc/self/status")
     lines = status.read_text(encoding="ascii", errors="replace").splitlines() if status.exists() else []
     high_water_marks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    return (high_water_marks[0] if high_water_marks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024
+    if high_water_marks:
+        return high_water_marks[0] / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def _add_handler(handler: logging.Handler, layout: str) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,8 @@ class FolioCommand(ExitCodeCommand):
                 raise
             reason = str(error).partition("\n")[0]
             raise ReportedError(
-                f"not enough memory ({reason}); end other programs, or set smaller sizes in params.yaml, such as "
-                "batch_size",
+                f"not enough memory ({reason}); close other programs, or reduce a size in params.yaml, such as "
+                "train.batch_size",
                 1,
             ) from error
         except KeyboardInterrupt:
@@ -130,18 +130,37 @@ class ReportedError(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]  # Click reads it from the instance
 
 
+PROJECT_FILES = {"params.yaml", "dvc.yaml", "dvc.lock"}
+
+
 class OutputPath(click.Path):
-    """A path to write to, inside the working directory (the project)."""
+    """A path to write to, inside the working directory (the project), but not one of its files.
+
+    Args:
+        protected: folders of the project that must not be written to.
+    """
+
+    def __init__(self, dir_okay: bool = True, file_okay: bool = True, protected: Sequence[str] = ()) -> None:
+        super().__init__(dir_okay=dir_okay, file_okay=file_okay, path_type=Path)
+        self.protected = protected
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        """Reject a path outside the project, also one that a linked folder leads to; a linked file is replaced."""
+        """Reject a path outside the project, also one that a linked folder leads to; a linked file is replaced.
+
+        Reject also files of the project and of the protected folders, which would be replaced.
+        """
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         try:
-            inside = (path.parent if self.file_okay else path).resolve().is_relative_to(Path.cwd().resolve())
+            folder, project = (path.parent if self.file_okay else path).resolve(), Path.cwd().resolve()
+            inside = folder.is_relative_to(project)
         except (OSError, RuntimeError) as error:  # links in a circle
             self.fail(f"'{path}' cannot be used: {error}", param, ctx)
         if not inside or path.name == "..":
             self.fail(f"'{path}' is outside the project folder {Path.cwd()}; choose a path inside it", param, ctx)
+        if (folder == project and path.name in PROJECT_FILES) or any(
+            folder.is_relative_to(project / name) for name in self.protected
+        ):
+            self.fail(f"'{path}' belongs to the project and would be replaced; choose another path", param, ctx)
         return path
 
 
@@ -157,12 +176,18 @@ def folder_option(flag: str, name: str, default: str | None, text: str) -> Decor
 
 def output_file_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
     """Return an option for a file to write, inside the project."""
-    return _option(flag, name, default, text, OutputPath(path_type=Path, dir_okay=False))
+    return _option(flag, name, default, text, OutputPath(dir_okay=False))
+
+
+def table_option(flag: str, name: str, text: str) -> Decorator:
+    """Return an option for a file to write, inside the project, but not among its inputs and models."""
+    kind = OutputPath(dir_okay=False, protected=("data", "models", "stages"))
+    return _option(flag, name, None, text, kind)
 
 
 def output_folder_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
     """Return an option for a folder to write, inside the project."""
-    return _option(flag, name, default, text, OutputPath(path_type=Path, file_okay=False))
+    return _option(flag, name, default, text, OutputPath(file_okay=False))
 
 
 def _option(flag: str, name: str, default: str | None, text: str, kind: click.Path) -> Decorator:

@@ -44,8 +44,7 @@ RENAMED_KEYS: dict[str, str | None] = {
     "report.statistics": "evaluate.prediction_tokens",
 }
 
-# Every section and its class, which is imported by name: a stage checks all of params.yaml, but its results depend on
-# its own sections only.
+# Every section and its class, which is imported by name, so that a stage depends on its own sections only.
 SECTIONS = {
     "compute": "stages.core.compute_params:ComputeParams",
     "download": "stages.download.params:DownloadParams",
@@ -62,7 +61,7 @@ MAX_INTEGER = 2**62
 FilePath = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")]
 
 YAML_NAMES = {None: "null", True: "true", False: "false"}
-EXAMPLES = {  # what is allowed, by the type of a problem, if Pydantic's words are those of Python
+PLAIN_MESSAGES = {  # what is allowed, by the type of a problem, if Pydantic's words are those of Python
     "dict_type": 'it must be a mapping, such as {"*.md": 1.0}', "list_type": "it must be a list, in square brackets",
     "bool_type": "it must be true or false", "too_short": "it must not be empty",
 }  # fmt: skip
@@ -111,17 +110,17 @@ def check_file(path: Path) -> None:
             read_explicit(path, name, getattr(import_module(module), class_name))
 
 
-def read_section(path: Path, name: str, model: type[S]) -> S:
+def read_section(path: Path, name: str, section_class: type[S]) -> S:
     """Return section `name` of the YAML file at `path`; keys that are missing have their defaults.
 
     Raises:
         ParameterError: if the file or the section is missing, or a value is invalid. The message names the file, the
             key, the value and what is allowed.
     """
-    return check_section(_read_values(path, name), model, f"{path}: {name}")
+    return check_section(_read_values(path, name), section_class, f"{path}: {name}")
 
 
-def read_explicit(path: Path, name: str, model: type[S]) -> dict[str, Any]:
+def read_explicit(path: Path, name: str, section_class: type[S]) -> dict[str, Any]:
     """Return the values of a section, valid one by one, without those that are `auto` or missing and may be.
 
     Raises:
@@ -129,14 +128,14 @@ def read_explicit(path: Path, name: str, model: type[S]) -> dict[str, Any]:
     """
     values = _read_values(path, name)
     if isinstance(values, dict):
-        values = without_auto(values, model)
-    explicit = check_section(values, model, f"{path}: {name}", PARTIAL).model_dump()
-    return {key: value for key, value in explicit.items() if key in values or key not in model.auto_keys}
+        values = without_auto(values, section_class)
+    explicit = check_section(values, section_class, f"{path}: {name}", PARTIAL).model_dump()
+    return {key: value for key, value in explicit.items() if key in values or key not in section_class.auto_keys}
 
 
-def without_auto(values: dict[str, Any], model: type[Section]) -> dict[str, Any]:
+def without_auto(values: dict[str, Any], section_class: type[Section]) -> dict[str, Any]:
     """Return the values of a section without those that are `auto` and may be."""
-    return {key: value for key, value in values.items() if not (key in model.auto_keys and value == AUTO)}
+    return {key: value for key, value in values.items() if not (key in section_class.auto_keys and value == AUTO)}
 
 
 def read_budget(path: Path) -> float:
@@ -159,16 +158,16 @@ def read_value(path: Path, section: str, key: str) -> Any:  # noqa: ANN401 - wha
     return (_read_yaml(path).get(section) or {}).get(key)
 
 
-def check_section(values: Any, model: type[S], where: str, context: str | None = None) -> S:  # noqa: ANN401 - whatever YAML or JSON held
-    """Return `values` validated as a `model`; with context PARTIAL without comparing keys with each other.
+def check_section(values: Any, section_class: type[S], where: str, context: str | None = None) -> S:  # noqa: ANN401 - whatever YAML or JSON held
+    """Return `values` validated as a `section_class`; with context PARTIAL without comparing keys with each other.
 
     Raises:
         ParameterError: if a value is invalid; the message begins with `where`.
     """
     try:
-        return model.model_validate(values, context=context)
+        return section_class.model_validate(values, context=context)
     except ValidationError as error:
-        auto_keys = model.auto_keys if context == PARTIAL else frozenset()
+        auto_keys = section_class.auto_keys if context == PARTIAL else frozenset()
         problems = [_explain(problem, where, auto_keys) for problem in error.errors()]
         raise ParameterError("; ".join(f"{where}{problem}" for problem in problems)) from None
 
@@ -230,7 +229,9 @@ def _explain(problem: Any, where: str, auto_keys: frozenset[str]) -> str:  # noq
             new_key = RENAMED_KEYS[old_key]
             return f"{key} is now {new_key}; rename it" if new_key else f"{key} was removed; delete it"
         return f"{key} is not a known key; remove it or correct its spelling"
-    message = EXAMPLES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    message = PLAIN_MESSAGES.get(
+        problem["type"], problem["msg"].removeprefix("Value error, ").replace("Input should", "it must")
+    )
     if problem["type"] == "value_error":
         return f"{key}: {message}"
     value = problem["input"]

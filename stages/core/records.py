@@ -73,7 +73,7 @@ class ModelConfig(Record):
     """The content of config.json.
 
     Attributes:
-        format: of the model folder.
+        format: format of the model folder.
         model: section `model` of params.yaml, with every value chosen.
         training: how the model was trained.
     """
@@ -95,17 +95,17 @@ def read_record(path: Path, kind: type[R], writer: str) -> R:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise TextError(f"{path} does not exist; `dvc repro {writer}` writes it") from None
-    return parse_record(content, kind, path, f"`dvc repro -f {writer}` writes it again", TextError)
+        raise TextError(f"{path} does not exist; run `dvc repro {writer}` to write it") from None
+    return parse_record(content, kind, path, f"run `dvc repro -f {writer}` to write it again", TextError)
 
 
 def parse_record(content: bytes | str, kind: type[R], path: Path, hint: str, error_type: type[InputError]) -> R:
     """Return the document in the content of a JSON file.
 
     Args:
-        content: of the file.
+        content: content of the file.
         kind: class of the document.
-        path: of the file, for error messages.
+        path: path of the file, for error messages.
         hint: how to get a valid file, for error messages.
         error_type: class of the error.
 

@@ -25,7 +25,7 @@ class Utf8Decoder:
     """Decode a UTF-8 text chunk by chunk; the byte-order mark and line endings are kept.
 
     Args:
-        path: of the text, for error messages.
+        path: path of the text, for error messages.
     """
 
     def __init__(self, path: Path | str) -> None:

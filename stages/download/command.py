@@ -17,10 +17,10 @@ from stages.core.project import log_next_steps
 from stages.core.records import Provenance, read_record
 from stages.core.text_files import decode_file
 from stages.download.corpora import how_to_fetch, pinned_corpus, python_docs, substitute_warning
+from stages.download.corpus_writer import write_corpus
 from stages.download.fetching import fetch
 from stages.download.own_files import MAX_NAMES_IN_MESSAGE, DocumentChunk, read_own_files
 from stages.download.params import DownloadParams
-from stages.download.storage import write_corpus
 
 
 @click.command(name="download", cls=FolioCommand)
@@ -91,7 +91,7 @@ def refuse_blank_text(chunks: Iterable[DocumentChunk]) -> Iterator[DocumentChunk
 
 
 def refuse_zero_bytes(chunks: Iterable[DocumentChunk]) -> Iterator[DocumentChunk]:
-    """Yield documents without NUL characters.
+    """Yield documents unchanged, and check that none has a NUL character.
 
     Raises:
         TextError: if one has some.

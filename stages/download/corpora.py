@@ -51,7 +51,7 @@ def pinned_corpus(params: DownloadParams) -> PinnedCorpus:
     if params.corpus == "tinyshakespeare":
         return TINYSHAKESPEARE
     if params.corpus == "url" and params.url and params.sha256:
-        return PinnedCorpus("url", params.url, params.sha256, params.licence)
+        return PinnedCorpus(params.name or "url", params.url, params.sha256, params.licence)
     raise ValueError(f"{params.corpus} is not a text on the internet")
 
 

@@ -29,7 +29,7 @@ TABLE_SUFFIXES = {".jsonl", ".ndjson", ".parquet"}
 TEXT_SUFFIXES = {".txt"} | TABLE_SUFFIXES
 ROWS_PER_BATCH = 1000
 MAX_NAMES_IN_MESSAGE = 10
-NO_ENDING = "no ending"
+NO_ENDING, NO_PATTERN = "no ending", "no pattern matches"
 OWN_NAMES = ("README.md", ".gitignore")  # of the folder itself
 BOM = "\ufeff"
 NAMES_A_KIND = re.compile(r"(.*\.[^*?\[\]./]+|[^*?\[\]]+)")  # a pattern that ends in a suffix, or has no wildcards
@@ -44,7 +44,7 @@ class DocumentChunk:
         begins_document: whether the document begins with it.
         source: number of the source that the document is from.
         weight: how often training samples the source.
-        name: of the document, for messages.
+        name: name of the document, for messages.
     """
 
     text: str
@@ -105,7 +105,7 @@ def read_own_files(folder: Path, column: str, sources: Mapping[str, float], max_
         log.warning("%s: files read: %d, left out: %d (%s)", folder, len(owners), left_out.total(), kinds)
         if any(kind.startswith(".") or kind == NO_ENDING for kind in left_out):
             log.warning("to read other text files, name them in download.sources before '*': {'*.md': 1.0, '*': 1.0}")
-    if not owners:
+    if not owners and not left_out[NO_PATTERN]:
         raise TextError(
             f"download.corpus is 'own', but {folder}/ has no file of a supported type "
             f"({', '.join(sorted(TEXT_SUFFIXES))}; text and JSON Lines also compressed); add your text there"
@@ -150,7 +150,7 @@ def find_files(folder: Path, sources: Mapping[str, float]) -> tuple[dict[Path, s
         elif any(part.startswith(".") for part in Path(name).parts):
             left_out["hidden"] += 1
         elif pattern is None:
-            left_out["no pattern matches"] += 1
+            left_out[NO_PATTERN] += 1
         elif text_suffix(path) in TEXT_SUFFIXES or NAMES_A_KIND.fullmatch(pattern):
             owners[path] = pattern
         else:
@@ -162,8 +162,8 @@ def read_documents_of(path: Path, column: str, max_bytes: int) -> Iterator[Docum
     """Yield the documents of one file; empty ones are skipped.
 
     Args:
-        path: of the file.
-        column: of JSON Lines and Parquet files.
+        path: path of the file.
+        column: column of JSON Lines and Parquet files.
         max_bytes: largest size of the file, unpacked.
 
     Raises:
@@ -181,7 +181,7 @@ def read_documents_of(path: Path, column: str, max_bytes: int) -> Iterator[Docum
             )
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise TextError(
-                f"{path}: row {number} has half of a surrogate pair in column '{column}', such as \\ud83d without the "
+                f"{path}: row {number} has an unpaired surrogate in column '{column}', such as \\ud83d without the "
                 "other half, which is not text; correct or remove the row"
             )
         if value:
@@ -238,7 +238,7 @@ def _read_json_lines(path: Path, column: str, max_bytes: int) -> Iterator[tuple[
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise ValueError(f"line {number} is not an object")
-                _check_column(column, list(row), path)
+                _check_column(column, list(row), f"{path}: row {number}")
                 yield number, row[column]
     except (OSError, EOFError, ValueError, RecursionError, lzma.LZMAError, zlib.error) as error:
         where = f"line {number}: " if isinstance(error, json.JSONDecodeError) else ""
@@ -264,7 +264,7 @@ def _read_parquet(path: Path, column: str, max_bytes: int) -> Iterator[tuple[int
         raise TextError(f"{path}: Parquet files need pyarrow: {install_command('parquet')}") from None
     try:
         file = parquet.ParquetFile(path)
-        _check_column(column, file.schema_arrow.names, path)
+        _check_column(column, file.schema_arrow.names, str(path))
         size = rows = 0
         for batch in file.iter_batches(ROWS_PER_BATCH, columns=[column]):
             check_size(path, size := size + batch.nbytes, max_bytes)
@@ -276,8 +276,9 @@ def _read_parquet(path: Path, column: str, max_bytes: int) -> Iterator[tuple[int
         raise TextError(f"{path} cannot be read as Parquet ({error}); check that it is complete") from None
 
 
-def _check_column(column: str, columns: list[str], path: Path) -> None:
+def _check_column(column: str, columns: list[str], place: str) -> None:
     if column not in columns:
         raise TextError(
-            f"{path} has no column '{column}' (it has: {', '.join(map(str, columns))}); set download.column"
+            f"{place} has no column '{column}' (it has: {', '.join(map(str, columns))}); set download.column, or "
+            "correct the file"
         )

@@ -21,11 +21,7 @@ from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predictions import PredictionCollector, assemble_predictions
 from stages.losses.adaptive import adaptive_loss
 from stages.losses.window_losses import Calibration, LossReport, evaluate_loss
-from stages.losses.windows import (
-    blockwise_windows,
-    predicted_in_blocks,
-    subsample,
-)
+from stages.losses.windows import blockwise_windows, is_scored_in_blocks, subsample
 from stages.metrics.memorization import LARGELY_COPIED
 from stages.metrics.prediction_file import write_predictions
 from stages.models.model_folder import TrainedModel, load_model
@@ -67,11 +63,10 @@ def command(
     calibration_path: Path,
     predictions_path: Path,
 ) -> None:
-    """Measure the model on the validation text, in windows of its block size, next to n-gram baselines.
+    """Measure the model on the validation text, next to n-gram baselines; docs/metrics.md defines every metric.
 
-    Losses are in nats per token, and also per character and per byte. A window has no context before it. The baselines
-    count 20 million training tokens, or 8 million if the vocabulary has more than 256 tokens, and at most as many as
-    the model was trained on.
+    The baselines count at most 20 million training tokens, or 8 million if the vocabulary has more than 256 tokens,
+    and no more than the model was trained on.
 
     Example: folio evaluate --model models --metrics reports/metrics.json
     """
@@ -92,9 +87,9 @@ def command(
     log.debug("evaluating on %d tokens", len(val))
     with progress_bar() as progress:
         passes = 4 if trained.model.ngram_model is None else 5  # over the validation text
-        predicted_once = int(predicted_in_blocks(len(val), block_size, stride).sum())  # for two losses
+        predicted_once = int(is_scored_in_blocks(len(val), block_size, stride).sum())  # for two losses
         task = progress.add_task("evaluate", total=passes * len(val) - predicted_once, note="tokens")
-        track = partial(track_progress, callback=lambda batch: progress.advance(task, batch.count))
+        track = partial(track_progress, callback=lambda batch: progress.advance(task, batch.num_scored))
         if len(val) < len(val_ids):  # the evaluated pieces are not the beginning, which the report shows
             windows = blockwise_windows(beginning, block_size, params.batch_size)
             evaluate_loss(trained.model, windows, collector)
@@ -117,10 +112,12 @@ def command(
     log.info("%s: val_loss %.4f (bigram: %.4f)", metrics_path, report.loss, metrics["bigram_val_loss"])
     if metrics["val_loss"] > metrics["kneser_ney_val_loss"]:
         log.warning(
-            "the model is worse than counting n-grams, whose loss is %.4f (kneser_ney_val_loss)%s",
+            "the model is worse than the n-gram baseline, whose loss is %.4f (kneser_ney_val_loss)%s",
             metrics["kneser_ney_val_loss"],
             "; the text may be too small for it" if trained.model.params.kind == "gpt" else "",
         )
+    if metrics["val_loss"] > metrics["uniform_val_loss"]:
+        log.warning("the model is worse than a uniform distribution, whose loss is %.4f", metrics["uniform_val_loss"])
     if metrics["val_copied_share"] > LARGELY_COPIED:
         log.warning(
             "%.0f %% of the validation text occurs in the training text (val_copied_share): the losses do not show how "
@@ -148,8 +145,8 @@ def encode_attention_prompt(
 
 def write_by_position(path: Path, report: LossReport) -> None:
     """Write the loss at each position of a window."""
-    positions = range(1, len(report.counts) + 1)
-    rows = zip(positions, report.loss_by_position.tolist(), report.counts.tolist(), strict=True)
+    positions = range(1, len(report.num_scored) + 1)
+    rows = zip(positions, report.loss_by_position.tolist(), report.num_scored.tolist(), strict=True)
     write_tsv(path, ("position", "val_loss", "tokens"), (row for row in rows if row[2]))
 
 

@@ -18,14 +18,14 @@ from stages.losses.windows import (
     Windows,
     blockwise_windows,
     evenly_spaced_windows,
-    predicted_in_blocks,
+    is_scored_in_blocks,
     sliding_windows,
 )
 from stages.metrics.memorization import TrainingText, verbatim_overlap
 from stages.metrics.ngram_baselines import bigram_loss, uniform_loss, unigram_loss
 from stages.models.base import LanguageModel, build_model, count_parameters
 from stages.models.model_folder import TrainedModel
-from stages.models.ngram.ram_check import SMALL_VOCAB_SIZE, bytes_per_token, free_bytes
+from stages.models.ngram.ngram_memory import SMALL_VOCAB_SIZE, bytes_per_token, free_bytes
 from stages.tokenizers.base import Tokenizer
 
 # Training tokens that the baselines count, with a small and a large vocabulary: about 2 GB at order 7.
@@ -33,7 +33,7 @@ MAX_BASELINE_TOKENS, MAX_BASELINE_TOKENS_LARGE_VOCAB = 20_000_000, 8_000_000
 TRAIN_LOSS_TOKENS = 1 << 16  # training tokens that train_loss is measured on
 MIN_CHUNK, MAX_CHUNK = 32, 512  # validation tokens, after which adaptive_val_loss counts n-grams
 OVERLAP_SAMPLES, OVERLAP_LENGTH = 32, 256
-MAX_LOSS = 700.0  # nats; no model that has learned anything is near, and the perplexity of more is no number
+MAX_LOSS = 700.0  # nats; no model that has learned anything is near, and exp(710) overflows
 
 Progress = Callable[[Iterable[Windows]], Iterable[Windows]]
 
@@ -98,7 +98,7 @@ def sliding_loss(
     """Return the loss in sliding windows; those that are blocks as well have been evaluated.
 
     Args:
-        model: in evaluation mode.
+        model: the model, in evaluation mode.
         val: validation tokens, (M,).
         stride: distance of two windows.
         batch_size: windows per batch.
@@ -106,8 +106,8 @@ def sliding_loss(
         track: reports the progress.
     """
     block_size = model.params.block_size
-    losses = blockwise[predicted_in_blocks(len(val), block_size, stride)]
-    windows = track(sliding_windows(val, block_size, stride, batch_size, without_blocks=True))
+    losses = blockwise[is_scored_in_blocks(len(val), block_size, stride)]
+    windows = track(sliding_windows(val, block_size, stride, batch_size, skip_block_windows=True))
     others = [batch.flatten().cpu() for batch in token_losses(model, windows)]
     return float(torch.cat((losses, *others)).double().mean())
 
@@ -169,7 +169,9 @@ def fit_kneser_ney(trained: TrainedModel, train: Tensor) -> LanguageModel:
 
 
 def measure_overlap(trained: TrainedModel, train: Tensor, val: Tensor) -> Metrics:
-    """Return how much of freely generated text, and of the validation text, occurs verbatim in the training text.
+    """Return how much of freely generated text, and of passages from all over the validation text, is copied.
+
+    Copied text occurs verbatim in the training text.
 
     The temperature is 1, regardless of `sample:`, so that runs can be compared.
     """
@@ -178,8 +180,9 @@ def measure_overlap(trained: TrainedModel, train: Tensor, val: Tensor) -> Metric
     generated = generate_tokens(trained.model, start, OVERLAP_LENGTH, SamplingParams(), seeds).numpy()
     decode, training_text = trained.tokenizer.decode, TrainingText(train.cpu().numpy(), trained.tokenizer)
     of_model = verbatim_overlap([decode(ids)[:OVERLAP_LENGTH] for ids in generated], training_text)
-    val_text = decode(val[: generated.size].cpu().numpy())[: generated.size]
-    of_val = verbatim_overlap([val_text], training_text)
+    starts = torch.linspace(0, max(0, len(val) - OVERLAP_LENGTH), OVERLAP_SAMPLES, dtype=torch.float64).long().tolist()
+    passages = [decode(val[start : start + OVERLAP_LENGTH].cpu().numpy())[:OVERLAP_LENGTH] for start in starts]
+    of_val = verbatim_overlap(passages, training_text)
     return {
         "copied_share": of_model.share,
         "longest_copy": of_model.longest,

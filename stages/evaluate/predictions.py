@@ -8,7 +8,7 @@ from stages.metrics.prediction_file import Predictions
 from stages.models.attention import record_attention
 from stages.models.base import LanguageModel
 
-TOP = 5
+TOP_K = 5
 
 
 class PredictionCollector:
@@ -28,13 +28,13 @@ class PredictionCollector:
             return
         logits, targets = logits[: self.remaining], targets[: self.remaining]
         self.remaining -= len(targets)
-        top = logits.topk(min(TOP, logits.shape[-1]))
+        top = logits.topk(min(TOP_K, logits.shape[-1]))
         log_normalizer = logits.logsumexp(-1, keepdim=True)  # avoids a second array as large as the logits
         log_probs = (logits.gather(-1, targets[:, None]) - log_normalizer).squeeze(1)
         self.batches.append((targets, log_probs, top.indices, (top.values - log_normalizer).exp()))
 
     def collected(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the tokens, (N,), their log-probabilities, and the TOP ids and probabilities, (N, TOP)."""
+        """Return the tokens, (N,), their log-probabilities, and the TOP_K ids and probabilities, (N, TOP_K)."""
         token_ids, log_probs, top_ids, top_probs = (torch.cat(parts).cpu() for parts in zip(*self.batches, strict=True))
         return token_ids, log_probs, top_ids, top_probs
 
@@ -46,7 +46,7 @@ def assemble_predictions(
 
     Args:
         collector: holds the predictions.
-        model: in evaluation mode.
+        model: the model, in evaluation mode.
         attention_ids: the text of the attention maps, (T,).
         short_block_size: recorded for the report.
         stride: recorded for the report.

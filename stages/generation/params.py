@@ -31,7 +31,7 @@ class GenerationParams(SamplingParams):
     Attributes:
         max_new_tokens: number of tokens to generate.
         stop: a sample ends before the first of these texts.
-        seed: of the sample.
+        seed: seed of the sample.
     """
 
     max_new_tokens: int = Field(default=500, ge=1)

@@ -15,8 +15,8 @@ unknown_option = click.option(
     type=click.Choice(get_args(UnknownPolicy)),
     default="error",
     show_default=True,
-    help="For characters outside the vocabulary: fail (or use the model's unknown character, if any), remove "
-    "them, or replace them by the most similar character.",
+    help="For characters outside the vocabulary: error: fail, or use the model's unknown character if it has one; "
+    "skip: remove them; nearest: replace each with the most similar known character.",
 )
 MAX_CHARACTERS_IN_MESSAGE = 20
 
@@ -26,22 +26,25 @@ def replace_unknown(text: str, tokenizer: Tokenizer, policy: UnknownPolicy) -> s
 
     Args:
         text: any text.
-        tokenizer: with the vocabulary.
+        tokenizer: tokenizer with the vocabulary.
         policy: `error` raises; `skip` removes unknown characters; `nearest` replaces each by its letter without accent,
             by its other case, or by the known character with the nearest code point.
 
     Raises:
         TextError: if there are unknown characters and the policy is `error`, if no text is left, or if it has
-            half of a surrogate pair.
-        ParameterError: if there is no such policy.
+            an unpaired surrogate.
+        ParameterError: if there is no such policy, or the text is no string.
     """
     if policy not in get_args(UnknownPolicy):
         raise ParameterError(f"unknown is {policy!r}: it must be one of {', '.join(get_args(UnknownPolicy))}")
+    if not isinstance(text, str):
+        raise ParameterError(f"the text is {type(text).__name__}: it must be a str")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise TextError(
-            f"character {text[error.start]!r} at position {error.start} is half of a surrogate pair, which is no text"
+            f"character {text[error.start]!r} at position {error.start} is an unpaired surrogate, which is not valid "
+            "text"
         ) from None
     if not isinstance(tokenizer, CharTokenizer) or (tokenizer.has_unknown and policy == "error"):
         return _check_not_empty(text)  # the tokenizer can encode any character
@@ -51,6 +54,8 @@ def replace_unknown(text: str, tokenizer: Tokenizer, policy: UnknownPolicy) -> s
             f"{character!r} (U+{ord(character):04X}, first at position {text.index(character)})"
             for character in unknown[:MAX_CHARACTERS_IN_MESSAGE]
         )
+        if len(unknown) > MAX_CHARACTERS_IN_MESSAGE:
+            listed += f" and {len(unknown) - MAX_CHARACTERS_IN_MESSAGE} more"
         raise TextError(
             f"unknown characters: {listed}; remove them, or set `unknown` (option --unknown) to skip or nearest. The "
             f"vocabulary has {len(tokenizer)} characters: {tokenizer.vocab_preview()}"
@@ -61,7 +66,7 @@ def replace_unknown(text: str, tokenizer: Tokenizer, policy: UnknownPolicy) -> s
     }
     replaced = "".join(replacements.get(character, character) for character in text)
     if text and not replaced:
-        raise TextError(f"nothing is left of the text without its {len(text)} unknown characters; use others")
+        raise TextError(f"the text has only unknown characters ({len(text)}); use characters of the vocabulary")
     return _check_not_empty(replaced)
 
 

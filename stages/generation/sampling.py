@@ -29,7 +29,7 @@ def sample_token(logits: Tensor, uniforms: Tensor, params: SamplingParams) -> Te
     """Return one token per row of `logits`, (B, V), by inverting the cumulative distribution: (B, 1).
 
     Args:
-        logits: of the next token, (B, V).
+        logits: logits of the next token, (B, V).
         uniforms: numbers between 0 and 1, (B,); equal numbers select equal tokens.
         params: how to sample.
     """

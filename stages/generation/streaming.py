@@ -20,7 +20,7 @@ def stream_tokens(
     The block size bounds the cost of a token, however long the text is; `decoding.py` says which context is dropped.
 
     Args:
-        model: in evaluation mode, on the device of `prompt`.
+        model: the model, in evaluation mode, on the device of `prompt`.
         prompt: token ids, (B, T), T >= 1.
         max_new_tokens: number of tokens to generate.
         sampling: how tokens are sampled.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stages.core.errors import TextError
 from stages.core.params import check_section
-from stages.generation.params import GenerationParams, SamplingParams
+from stages.generation.params import GenerationParams
 from stages.generation.prompts import UnknownPolicy, default_prompt, replace_unknown
 from stages.generation.streaming import stream_tokens
 from stages.losses.window_losses import token_losses
@@ -25,8 +25,8 @@ class Sample:
 
     Attributes:
         text: the prompt and the text generated after it.
-        seed: of the sample.
-        log_probability: of the generated tokens that begin in the text, under the model, in nats.
+        seed: seed of the sample.
+        log_probability: log-probability of the generated tokens that begin in the text, under the model, in nats.
         bits_per_character: the same in bits, per generated character.
     """
 
@@ -85,19 +85,15 @@ class TextModel:
         if prompt is None:
             prompt = default_prompt(self.tokenizer)
         prompt = replace_unknown(prompt, self.tokenizer, unknown)
-        return self.generate_samples(prompt, params.max_new_tokens, params, [params.seed], params.stop)[0].text
+        return self.generate_samples(prompt, params, [params.seed])[0].text
 
-    def generate_samples(
-        self, prompt: str, max_new_tokens: int, sampling: SamplingParams, seeds: Sequence[int], stop: Sequence[str] = ()
-    ) -> list[Sample]:
+    def generate_samples(self, prompt: str, params: GenerationParams, seeds: Sequence[int]) -> list[Sample]:
         """Return one sample per seed, generated together; each depends on its seed only, except for rounding.
 
         Args:
             prompt: the text to continue.
-            max_new_tokens: tokens per sample.
-            sampling: how to sample.
-            seeds: of the samples.
-            stop: texts that end a sample; the sample ends before the first of them.
+            params: how to continue it; its seed is not used.
+            seeds: seeds of the samples.
 
         Raises:
             TextError: if the prompt has unknown characters.
@@ -107,7 +103,7 @@ class TextModel:
         starts_and_log_probs: list[list[tuple[int, float]]] = [[] for _ in seeds]  # where each token begins in its text
         decoder = self.tokenizer.stream_decoder(count)
         prompt_ids = self._encode(prompt).expand(count, -1)
-        for ids, token_log_probs in stream_tokens(self.model, prompt_ids, max_new_tokens, sampling, list(seeds)):
+        for ids, token_log_probs in stream_tokens(self.model, prompt_ids, params.max_new_tokens, params, list(seeds)):
             new_texts = decoder.decode_next(ids.flatten().tolist())
             for index, (new_text, log_prob) in enumerate(
                 zip(new_texts, token_log_probs.flatten().tolist(), strict=True)
@@ -115,21 +111,19 @@ class TextModel:
                 if not finished[index]:
                     starts_and_log_probs[index].append((len(texts[index]), log_prob))
                     texts[index] += new_text
-                    finished[index] = any(text in texts[index][-len(text) - len(new_text) :] for text in stop)
+                    finished[index] = any(text in texts[index][-len(text) - len(new_text) :] for text in params.stop)
             if all(finished):
                 break
         rests = decoder.flush()
         texts = [text if done else text + rest for text, rest, done in zip(texts, rests, finished, strict=True)]
         samples = []
         for text, seed, tokens in zip(texts, seeds, starts_and_log_probs, strict=True):
-            shown = cut_at_stop(text, stop)
+            shown = cut_at_stop(text, params.stop)
             log_prob = sum(log_prob for start, log_prob in tokens if start < len(shown) or shown == text)
             samples.append(Sample(prompt + shown, seed, log_prob, -log_prob / max(1, len(shown)) / math.log(2)))
         return samples
 
-    def stream(
-        self, prompt: str, max_new_tokens: int, sampling: SamplingParams, seed: int, stop: Sequence[str] = ()
-    ) -> Iterator[str]:
+    def stream(self, prompt: str, params: GenerationParams, seed: int) -> Iterator[str]:
         """Yield the continuation of the prompt as it is generated.
 
         It is the text that `generate_samples` returns for one seed. For several, other operations compute the same
@@ -137,15 +131,13 @@ class TextModel:
 
         Args:
             prompt: the text to continue.
-            max_new_tokens: number of tokens.
-            sampling: how to sample.
-            seed: of the sample.
-            stop: texts that end the sample.
+            params: how to continue it; its seed is not used.
+            seed: seed of the sample.
 
         Raises:
             TextError: if the prompt has unknown characters.
         """
-        return stream_until_stop(self._stream_text(prompt, max_new_tokens, sampling, seed), stop)
+        return stream_until_stop(self._stream_text(prompt, params, seed), params.stop)
 
     def score(self, text: str, unknown: UnknownPolicy = "error") -> float:
         """Return the bits per character of a text of at least two tokens; the first one is not predicted.
@@ -175,9 +167,9 @@ class TextModel:
         losses = torch.cat([losses.flatten() for losses in token_losses(self.model, windows)])
         return ids.cpu(), losses.cpu() / math.log(2)
 
-    def _stream_text(self, prompt: str, max_new_tokens: int, sampling: SamplingParams, seed: int) -> Iterator[str]:
+    def _stream_text(self, prompt: str, params: GenerationParams, seed: int) -> Iterator[str]:
         decoder = self.tokenizer.stream_decoder(1)
-        for ids, _ in stream_tokens(self.model, self._encode(prompt), max_new_tokens, sampling, [seed]):
+        for ids, _ in stream_tokens(self.model, self._encode(prompt), params.max_new_tokens, params, [seed]):
             yield decoder.decode_next(ids.flatten().tolist())[0]
         yield decoder.flush()[0]
 

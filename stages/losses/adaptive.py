@@ -1,4 +1,4 @@
-"""An adaptive loss: the model counts the validation text as it goes, as a compressor does."""
+"""The adaptive (online) loss: after each chunk of the validation text, counts and the output layer are updated."""
 
 from collections.abc import Callable
 
@@ -17,13 +17,13 @@ def adaptive_loss(
     chunk_size: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> float:
-    """Return the mean loss of the tokens of a text but the first, each predicted from all of the text before it.
+    """Return the mean loss of all tokens of a text but the first, under a model that adapts after each chunk of it.
 
     Args:
-        model: in evaluation mode; it has an n-gram model.
+        model: the model, in evaluation mode; it has an n-gram model.
         train: the training text, (N,).
         tokens: the text that follows it, (M,).
-        chunk_size: see `LanguageModel.adaptive_logits`.
+        chunk_size: tokens after which the model adapts; see `LanguageModel.adaptive_logits`.
         advance: called with the number of tokens of each chunk.
     """
     text = torch.cat((train, tokens)).long()

@@ -39,18 +39,18 @@ class LossReport:
     """The loss, accuracy and calibration of a model on a text.
 
     Attributes:
-        loss: in nats per token.
+        loss: mean loss in nats per token.
         accuracy: how often the most likely token is correct.
         loss_by_position: mean loss at each position of a window, (T,).
-        counts: predictions at each position, (T,).
-        calibration: of the most likely token.
-        token_losses: of all counted positions, in the order of the windows.
+        num_scored: number of scored predictions at each position, (T,).
+        calibration: calibration of the probability of the most likely token.
+        token_losses: losses of all scored positions, in the order of the windows.
     """
 
     loss: float
     accuracy: float
     loss_by_position: Tensor
-    counts: Tensor
+    num_scored: Tensor
     calibration: Calibration
     token_losses: Tensor
 
@@ -59,7 +59,7 @@ class LossReport:
 def evaluate_loss(
     model: LanguageModel, batches: Iterable[Windows], observe: Callable[[Tensor, Tensor], None] | None = None
 ) -> LossReport:
-    """Return the mean loss, accuracy and calibration over all counted positions.
+    """Return the mean loss, accuracy and calibration over all scored positions.
 
     Args:
         model: the model.
@@ -74,7 +74,7 @@ def evaluate_loss(
     all_losses = list[Tensor]()
     for batch in _limit_logits(batches, model.vocab_size):
         logits, targets, losses = _window_losses(model, batch)
-        positions = slice(batch.first_counted, batch.targets.shape[1])
+        positions = slice(batch.first_scored, batch.targets.shape[1])
         losses = losses.cpu()
         all_losses.append(losses.flatten())
         loss_sums[positions] += losses.double().sum(0)  # MPS has no float64
@@ -91,7 +91,7 @@ def evaluate_loss(
         loss=float(loss_sums.sum()) / total,
         accuracy=float(bins[1].sum()) / total,
         loss_by_position=loss_sums / counts.clamp(min=1),
-        counts=counts,
+        num_scored=counts,
         calibration=calibration,
         token_losses=torch.cat(all_losses),
     )
@@ -99,15 +99,15 @@ def evaluate_loss(
 
 @torch.inference_mode()
 def token_losses(model: LanguageModel, batches: Iterable[Windows]) -> Iterator[Tensor]:
-    """Yield the loss of every counted position in nats, (B, counted); the model is in evaluation mode."""
+    """Yield the loss of every scored position in nats, (B, scored); the model is in evaluation mode."""
     for batch in _limit_logits(batches, model.vocab_size):
         yield _window_losses(model, batch)[2]
 
 
 def _window_losses(model: LanguageModel, batch: Windows) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the logits, (B, counted, V), targets and losses, (B, counted), of the counted positions."""
-    logits = model.predict_from(batch.inputs, batch.first_counted, batch.text_positions).float()
-    targets = batch.targets[:, batch.first_counted :]
+    """Return the logits, (B, scored, V), targets and losses, (B, scored), of the scored positions."""
+    logits = model.predict_from(batch.inputs, batch.first_scored, batch.train_positions).float()
+    targets = batch.targets[:, batch.first_scored :]
     losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
     return logits, targets, losses
 

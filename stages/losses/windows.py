@@ -1,4 +1,4 @@
-"""Cut a text into windows for evaluation."""
+"""Cut a text into windows, for training and evaluation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,19 +14,24 @@ class Windows:
     Attributes:
         inputs: token ids, (B, T) int64.
         targets: the token that follows each input, (B, T) int64.
-        first_counted: the first position whose prediction counts.
-        text_positions: for windows of the training text, where they are in it, (B, T); see `LanguageModel.forward`.
+        first_scored: the first position whose prediction is scored; earlier ones are context only.
+        train_positions: where in the training text the inputs are, (B, T), as in `LanguageModel.forward`.
     """
 
     inputs: Tensor
     targets: Tensor
-    first_counted: int = 0
-    text_positions: Tensor | None = None
+    first_scored: int = 0
+    train_positions: Tensor | None = None
+
+    @classmethod
+    def at(cls, tokens: Tensor, positions: Tensor) -> "Windows":
+        """Return the windows of the training text, (N,), at given positions, (B, T); each is followed by a token."""
+        return cls(tokens[positions].long(), tokens[positions + 1].long(), train_positions=positions)
 
     @property
-    def count(self) -> int:
-        """Return the number of predictions that count."""
-        return self.targets[:, self.first_counted :].numel()
+    def num_scored(self) -> int:
+        """Return the number of predictions that are scored."""
+        return self.targets[:, self.first_scored :].numel()
 
     def batches(self, size: int) -> "Iterator[Windows]":
         """Yield the windows in batches of at most `size`."""
@@ -35,8 +40,8 @@ class Windows:
 
     def rows(self, rows: slice) -> "Windows":
         """Return some of the windows."""
-        positions = None if self.text_positions is None else self.text_positions[rows]
-        return Windows(self.inputs[rows], self.targets[rows], self.first_counted, positions)
+        positions = None if self.train_positions is None else self.train_positions[rows]
+        return Windows(self.inputs[rows], self.targets[rows], self.first_scored, positions)
 
 
 def blockwise_windows(tokens: Tensor, block_size: int, batch_size: int) -> Iterator[Windows]:
@@ -53,7 +58,7 @@ def blockwise_windows(tokens: Tensor, block_size: int, batch_size: int) -> Itera
 
 
 def sliding_windows(
-    tokens: Tensor, block_size: int, stride: int, batch_size: int, without_blocks: bool = False
+    tokens: Tensor, block_size: int, stride: int, batch_size: int, skip_block_windows: bool = False
 ) -> Iterator[Windows]:
     """Yield overlapping windows of a text, (N,), each of which predicts `stride` new tokens.
 
@@ -63,25 +68,35 @@ def sliding_windows(
     Args:
         tokens: token ids, (N,).
         block_size: tokens per window.
-        stride: distance of two windows.
+        stride: tokens between the starts of two windows.
         batch_size: windows per batch.
-        without_blocks: leave out the windows that `blockwise_windows` yields as well; see `predicted_in_blocks`.
+        skip_block_windows: leave out the windows that `blockwise_windows` yields as well; see `is_scored_in_blocks`.
     """
-    if not without_blocks:
+    if not skip_block_windows:
         head = tokens[: block_size + 1].long()
         yield Windows(head[None, :-1], head[None, 1:])
     starts = _sliding_starts(len(tokens), block_size, stride)
     remaining = len(tokens) - 1 - (block_size + len(starts) * stride)
-    if without_blocks:
+    if skip_block_windows:
         starts = starts[starts % block_size != 0]
-    yield from _in_batches(tokens, starts, block_size, batch_size, first_counted=block_size - stride)
+    yield from _in_batches(tokens, starts, block_size, batch_size, first_scored=block_size - stride)
     if remaining > 0:
         tail = tokens[-block_size - 1 :].long()
         yield Windows(tail[None, :-1], tail[None, 1:], len(tail) - 1 - remaining)
 
 
-def predicted_in_blocks(length: int, block_size: int, stride: int) -> Tensor:
-    """Return which tokens but the first of a text `sliding_windows` leaves to `blockwise_windows`, (length - 1,)."""
+def is_scored_in_blocks(length: int, block_size: int, stride: int) -> Tensor:
+    """Return which tokens `sliding_windows` leaves to `blockwise_windows`, which gives them the same context.
+
+    Args:
+        length: tokens of the text.
+        block_size: tokens per window.
+        stride: tokens between the starts of two sliding windows.
+
+    Returns:
+        for each token except the first, (length - 1,), whether `sliding_windows(skip_block_windows=True)` leaves it
+        out.
+    """
     is_in_blocks = torch.arange(length - 1) < block_size
     for start in _sliding_starts(length, block_size, stride).tolist():
         if start % block_size == 0:
@@ -104,16 +119,21 @@ def evenly_spaced_windows(tokens: Tensor, block_size: int, count: int) -> Window
 
     Returns:
         one batch of windows with inputs and targets of shape (B, T), int64.
+
+    Raises:
+        ValueError: if the text has no window that is followed by a token.
     """
     count = min(count, (len(tokens) - 1) // block_size)
+    if count < 1:
+        raise ValueError(f"a text of {len(tokens)} tokens has no window of {block_size} tokens that a token follows")
     starts = torch.linspace(0, len(tokens) - 1 - block_size, count, dtype=torch.float64).long()
     return next(_in_batches(tokens, starts, block_size, count))
 
 
 def held_out_windows(tokens: Tensor, start: int, block_size: int, count: int) -> Windows:
-    """Return windows, as `evenly_spaced_windows`, of the part of the training text that begins at `start`."""
+    """Return evenly spaced windows of the training text from position `start` on, with their `train_positions`."""
     positions = evenly_spaced_windows(torch.arange(start, len(tokens)), block_size, count).inputs.to(tokens.device)
-    return Windows(tokens[positions].long(), tokens[positions + 1].long(), text_positions=positions)
+    return Windows.at(tokens, positions)
 
 
 def subsample(tokens: Tensor, max_tokens: int, parts: int) -> Tensor:
@@ -126,8 +146,8 @@ def subsample(tokens: Tensor, max_tokens: int, parts: int) -> Tensor:
 
 
 def _in_batches(
-    tokens: Tensor, starts: Tensor, block_size: int, batch_size: int, first_counted: int = 0
+    tokens: Tensor, starts: Tensor, block_size: int, batch_size: int, first_scored: int = 0
 ) -> Iterator[Windows]:
     for index in range(0, len(starts), batch_size):
         positions = (starts[index : index + batch_size, None] + torch.arange(block_size)).to(tokens.device)
-        yield Windows(tokens[positions].long(), tokens[positions + 1].long(), first_counted)
+        yield Windows(tokens[positions].long(), tokens[positions + 1].long(), first_scored)

@@ -70,9 +70,9 @@ def read_predictions(path: Path, tokenizer: Tokenizer) -> Predictions:
             _check(predictions, len(tokenizer))
             return predictions
     except FileNotFoundError:
-        raise TextError(f"{path} does not exist; `dvc repro evaluate` writes it") from None
+        raise TextError(f"{path} does not exist; run `dvc repro evaluate` to write it") from None
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise TextError(f"{path} is damaged ({error}); `dvc repro -f evaluate` writes it again") from None
+        raise TextError(f"{path} is damaged ({error}); run `dvc repro -f evaluate` to write it again") from None
 
 
 def _check(predictions: Predictions, vocab_size: int) -> None:

@@ -6,6 +6,7 @@ of many in the mean.
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from stages.models.base import LanguageModel
 from stages.models.lecture_layers import Embeddings
@@ -20,8 +21,8 @@ class Average(LanguageModel):
         self.embed = Embeddings(params, vocab_size)
         self.head = nn.Linear(params.n_embd, vocab_size, bias=False)
 
+    @override
     def forward(self, ids: Tensor, **_: object) -> Tensor:
-        """See `LanguageModel`."""
         x = self.embed(ids)  # B, T, C
         weights = torch.ones(ids.shape[1], ids.shape[1], device=ids.device).tril()
         logits: Tensor = self.head(weights / weights.sum(1, keepdim=True) @ x)

@@ -1,6 +1,8 @@
 """The interface of every model: token ids in, logits of the next token out.
 
-Shapes, here and in every model: B batch, T time (positions), C channels (n_embd), H heads, E head size, V vocabulary.
+Shapes, here and in every model: B batch, T time (positions), C channels (n_embd), H heads, E head size, V vocabulary, N
+length of a text or B * T flattened positions, S tokens of a whole window. "experts", "kinds" (of contexts: word, line),
+"contexts" (kinds x lengths), "lengths" (of contexts) and "order" are also dimensions.
 """
 
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from stages.models.registry import MODELS
 
 
 class Decoder(Protocol):
-    """Predict the next token of one text, or of several texts of equal length, that grow."""
+    """Incremental decoding of a batch of texts of equal length; `step` appends tokens to them."""
 
     def step(self, ids: Tensor) -> Tensor:
         """Append ids, (B, T), to the texts and return the logits of the next token, (B, V)."""
@@ -27,13 +29,13 @@ class LanguageModel(nn.Module):
 
     Attributes:
         supports_kv_cache: whether `forward` reads and writes the KV cache that it is given.
-        supports_bfloat16: whether the constructor takes a `compute_dtype`.
+        takes_compute_dtype: whether the constructor takes the argument `compute_dtype`.
         uncompiled_methods: names of the methods that `torch.compile` has to leave out.
         compute_dtype: precision of the activations; the weights are float32.
     """
 
     supports_kv_cache: ClassVar[bool] = False
-    supports_bfloat16: ClassVar[bool] = False
+    takes_compute_dtype: ClassVar[bool] = False
     uncompiled_methods: ClassVar[tuple[str, ...]] = ()
     compute_dtype = torch.float32
 
@@ -52,13 +54,13 @@ class LanguageModel(nn.Module):
         """Return the n-gram model of the training text that the model contains, or None."""
         return None
 
-    def forward(self, ids: Tensor, *, text_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
+    def forward(self, ids: Tensor, *, train_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
         """Return the logits of the next token at every position.
 
         Args:
             ids: token ids, (B, T), with T at most the block size.
-            text_positions: where in the training text the ids are, (B, T); given in training only. A model that counts
-                n-grams uses it to leave out the counts of the part that it is trained on.
+            train_positions: positions of `ids` in the training text, (B, T); only given for windows of that text. They
+                make a model with n-grams use out-of-fold counts.
             kv_cache: keys and values of the tokens before `ids`; those of `ids` are added to it.
 
         Returns:
@@ -66,29 +68,35 @@ class LanguageModel(nn.Module):
         """
         raise NotImplementedError
 
-    def predict_from(self, ids: Tensor, first: int, text_positions: Tensor | None = None) -> Tensor:
-        """Return the logits of `forward` at positions `first` …, (B, T - first, V); a model may save work by it."""
-        logits: Tensor = self(ids, text_positions=text_positions)[:, first:]
+    def predict_from(self, ids: Tensor, first: int, train_positions: Tensor | None = None) -> Tensor:
+        """Return the logits of `forward` from position `first` on, (B, T - first, V).
+
+        A model may override this to skip work on earlier positions.
+        """
+        logits: Tensor = self(ids, train_positions=train_positions)[:, first:]
         return logits
 
     def fit(self, tokens: Tensor, token_classes: Tensor | None = None) -> None:
-        """Learn from the training text what is learned by counting, before training.
+        """Count the training text, once, before gradient training. Models without counts do nothing.
 
         Args:
             tokens: token ids, (N,).
-            token_classes: see `Tokenizer.token_classes`, (3, V); without them, no token is a letter or ends a line.
+            token_classes: what each token is, (3, V), as returned by `Tokenizer.token_classes`. Without them, no token
+                is a letter or ends a line.
         """
 
     def adaptive_logits(self, text: Tensor, start: int, chunk_size: int) -> Iterator[Tensor]:
-        """Yield the logits of the tokens of a text from `start` on, each from counts of all of the text before it.
+        """Yield the logits of the tokens of a text from `start` on, with counts that are updated after every chunk.
 
-        The text begins with the training text. The model itself stays as it is. One that has counted nothing
-        (`ngram_model` is None) has no such logits.
+        The n-gram counts are of the text before the chunk. The cache language model sees at most one block, or the
+        chunk if that is longer; it ends with the chunk and begins no earlier than `start - 1`. Word and line contexts
+        see the whole text before each token. The text begins with the training text. The model itself stays unchanged.
+        Only a model with counts (`ngram_model` is not None) implements this.
 
         Args:
             text: token ids, (N,).
             start: the first token to predict, at least 1.
-            chunk_size: after so many tokens, n-gram counts are updated, and the output layer of `gpt` learns.
+            chunk_size: tokens after which n-gram counts are updated and the output layer of `gpt` learns.
 
         Yields:
             the logits of each chunk, (1, T, V).
@@ -111,7 +119,7 @@ def build_model(params: ModelParams, vocab_size: int, compute_dtype: torch.dtype
     """
     module, class_name = MODELS[params.kind].split(":")
     model_class: type[LanguageModel] = getattr(import_module(module), class_name)
-    options = {"compute_dtype": compute_dtype} if model_class.supports_bfloat16 else {}
+    options = {"compute_dtype": compute_dtype} if model_class.takes_compute_dtype else {}
     return model_class(params, vocab_size, **options)
 
 

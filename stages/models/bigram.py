@@ -1,6 +1,7 @@
 """The first model of the lecture: a table with the logits of the next token for each token."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from stages.models.base import LanguageModel
 from stages.models.params import ModelParams
@@ -14,8 +15,8 @@ class Bigram(LanguageModel):
         self.table = nn.Embedding(vocab_size, vocab_size)
 
     @property
+    @override
     def context_length(self) -> int:
-        """See `LanguageModel`."""
         return 1
 
     def forward(self, ids: Tensor, **_: object) -> Tensor:

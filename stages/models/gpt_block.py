@@ -11,7 +11,7 @@ from stages.models.params import ModelParams
 ROTARY_BASE = 1000.0
 
 
-class Block(nn.Module):
+class GPTBlock(nn.Module):
     """Attention followed by a position-wise feed-forward network; both add to the residual stream."""
 
     def __init__(self, params: ModelParams) -> None:
@@ -76,7 +76,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def uniform_parameter(*shape: int) -> nn.Parameter:
-    """Return a weight drawn uniformly from ±sqrt(3) * 0.5 / sqrt(inputs)."""
+    """Return a weight drawn uniformly, with mean 0 and standard deviation 0.5 / sqrt(inputs)."""
     bound = 3**0.5 * 0.5 * shape[-1] ** -0.5
     return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
 

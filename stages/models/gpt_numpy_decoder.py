@@ -1,9 +1,9 @@
 """Decode one text with `gpt` on the CPU, with NumPy.
 
 A token of a small model needs few multiplications but hundreds of operations, and NumPy starts an operation several
-times faster than PyTorch does. As in `gpt_decoder.py`, each norm only scales to a length of one; its factor sqrt(C) is
-part of the next matrix. Queries and keys are stored with the two numbers of each rotated pair side by side, so that a
-rotation is a product of complex numbers.
+times faster than PyTorch does. As in `gpt_torch_decoder.py`, each norm only scales to a length of one; its factor
+sqrt(C) is part of the next matrix. Queries and keys are stored with the two numbers of each rotated pair side by side,
+so that a rotation is a product of complex numbers.
 """
 
 import math
@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.models.base import Decoder
 from stages.models.gpt import (
     GPT,
+    LOG_PROB_SCALE,
+    LOG_PROB_SHIFT,
     LOGIT_CAP,
     NGRAM_MIX_WEIGHT,
-    PRIOR_SCALE,
-    PRIOR_SHIFT,
 )
-from stages.models.gpt_block import Block, attention_window, rotary_frequencies
+from stages.models.gpt_block import GPTBlock, attention_window, rotary_frequencies
 from stages.models.kv_cache import LayerCache
 from stages.models.ngram.counts import FloatArray
 from stages.models.ngram.expert_scores import (
@@ -33,7 +34,7 @@ from stages.models.ngram.expert_scores import (
 from stages.models.ngram.numpy_experts import NumpyExperts
 
 
-class NumpyGptDecoder:
+class NumpyGPTDecoder(Decoder):
     """A `Decoder` of one text for `gpt` in float32, with or without a prior."""
 
     def __init__(self, model: GPT) -> None:
@@ -49,7 +50,7 @@ class NumpyGptDecoder:
         self.experts: MixedExperts | None = None
 
     def step(self, ids: Tensor) -> Tensor:
-        """See `Decoder`.
+        """Append ids, (1, T), to the text and return the logits of the next token, (1, V).
 
         Raises:
             ValueError: if there are several texts.
@@ -68,9 +69,9 @@ class NumpyGptDecoder:
         logits: Tensor = model(ids, kv_cache=kv_cache)[:, -1]
         past = attention_window(model.params) - 1
         self.layers = [
-            NumpyBlock(block, kv_cache.layer(block), past) for block in model.blocks if isinstance(block, Block)
+            NumpyBlock(block, kv_cache.layer(block), past) for block in model.blocks if isinstance(block, GPTBlock)
         ]
-        if model.has_prior:
+        if model.has_experts:
             self.experts = MixedExperts(model, ids[0].tolist(), kv_cache.scores)
         self.length = ids.shape[1]
         return logits
@@ -104,35 +105,38 @@ class MixedExperts:
         self.experts = NumpyExperts(model.prior, model.params.block_size, model.params.cache_lm, index)
         for token in ids:
             self.experts.append(token)
-        assert scores.averages is not None, "the model has processed the text"
-        assert scores.log_probs is not None, "the model has processed the text"
+        assert scores.averages is not None, "run the model on the text first"
+        assert scores.log_probs is not None, "run the model on the text first"
         self.averages, self.log_probs = _array(scores.averages[0]).copy(), _array(scores.log_probs[0])
         self.num_ngram_experts = model.num_ngram_experts
-        self.recent: FloatArray = np.zeros(self.averages.size, np.float32)
-        self.prior_features, self.recent_features = _array(model.prior_features), _array(model.recent_features)
-        self.bias, self.gate = _array(model.expert_bias), _array(model.expert_gate)
-        self.recent_gate = _array(model.recent_gate)
+        self.scores: FloatArray = np.zeros(self.averages.size, np.float32)
+        self.log_prob_projection, self.score_projection = (
+            _array(model.log_prob_projection),
+            _array(model.score_projection),
+        )
+        self.bias, self.hidden_gate = _array(model.expert_bias), _array(model.hidden_gate)
+        self.score_gate = _array(model.score_gate)
         self.rates = 1 / np.array(HORIZONS, np.float32)[:, None]
         self.scales = np.full(len(self.bias), DIFFERENCE_SCALE, np.float32)
         self.scales[0] = FIRST_SCALE
 
     def append(self, token: int) -> FloatArray:
         """Append a token to the text and return what the experts add to its embedding, (C,)."""
-        scores = np.maximum(self.log_probs[:, token], MIN_LOG_PROB)  # from here on as in `expert_scores.py`
-        self.averages += (scores - self.averages) * self.rates
-        recent = self.averages - self.averages[:, :1]
-        recent[:, 0] = self.averages[:, 0] - INITIAL_LOG_PROB
-        self.recent = (recent * self.scales).ravel()
+        log_probs = np.maximum(self.log_probs[:, token], MIN_LOG_PROB)  # from here on as in `expert_scores.py`
+        self.averages += (log_probs - self.averages) * self.rates
+        scores = self.averages - self.averages[:, :1]
+        scores[:, 0] = self.averages[:, 0] - INITIAL_LOG_PROB
+        self.scores = (scores * self.scales).ravel()
         self.experts.append(token)
         self.log_probs = self.experts.log_probs()
-        inputs = (self.log_probs[: self.num_ngram_experts].ravel() + PRIOR_SHIFT) * PRIOR_SCALE
-        features: FloatArray = self.prior_features @ inputs + self.recent_features @ self.recent
+        inputs = (self.log_probs[: self.num_ngram_experts].ravel() + LOG_PROB_SHIFT) * LOG_PROB_SCALE
+        features: FloatArray = self.log_prob_projection @ inputs + self.score_projection @ self.scores
         return features
 
     def mix(self, logits: FloatArray, h: FloatArray) -> FloatArray:
         """Return the logits of the model, (V,), from those of the network, (V,), and its last activations, (C,)."""
         last = self.num_ngram_experts - 1
-        weights = self.bias + self.gate @ h + self.recent_gate @ self.recent
+        weights = self.bias + self.hidden_gate @ h + self.score_gate @ self.scores
         weights[last] -= weights[last + 1 :].sum()  # see `GPT.mix_experts`
         probs = logits + weights @ self.log_probs
         probs = np.exp(probs - probs.max())
@@ -145,12 +149,12 @@ class NumpyBlock:
     """One block: its weights, and its keys and values of the text.
 
     Args:
-        block: of the model.
-        cache: of the text so far.
+        block: a block of the model.
+        cache: its keys and values of the text so far.
         max_past: positions to keep.
     """
 
-    def __init__(self, block: Block, cache: LayerCache, max_past: int) -> None:
+    def __init__(self, block: GPTBlock, cache: LayerCache, max_past: int) -> None:
         self.max_past, self.n_head, self.width = max_past, block.n_head, block.attention_out.shape[0]
         size = self.width // self.n_head
         order = np.arange(size).reshape(2, -1).T.ravel()  # each pair that is rotated side by side
@@ -158,7 +162,7 @@ class NumpyBlock:
         qkv[:2] = qkv[:2, :, order]
         self.qkv, self.attention_out = qkv.reshape(-1, self.width), _array(block.attention_out)
         self.mlp_up, self.mlp_down = _array(block.mlp_up), _array(block.mlp_down) * np.float32(self.width)
-        past = _array(cache.extend(block.qkv.new_zeros(2, 1, self.n_head, 0, size)))[:, 0].copy()
+        past = _array(cache.kept())[:, 0].copy()
         past[0] = past[0][..., order]
         self.end = past.shape[2]
         self.past = np.zeros((2, self.n_head, 2 * max_past + 64, size), np.float32)

@@ -1,6 +1,7 @@
 """The third model of the lecture: one attention head, whose weights depend on the tokens."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from stages.models.base import LanguageModel
 from stages.models.kv_cache import KVCache
@@ -19,8 +20,8 @@ class SingleHead(LanguageModel):
         self.attention = MultiHeadAttention(params.n_embd, n_head=1)
         self.head = nn.Linear(params.n_embd, vocab_size, bias=False)
 
+    @override
     def forward(self, ids: Tensor, *, kv_cache: KVCache | None = None, **_: object) -> Tensor:
-        """See `LanguageModel`."""
         x = self.embed(ids, kv_cache)
         logits: Tensor = self.head(self.attention(x, kv_cache=kv_cache))
         return logits

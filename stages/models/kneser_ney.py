@@ -5,17 +5,19 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from stages.models.base import LanguageModel
+from stages.models.ngram.adaptive_experts import AdaptiveCounts
 from stages.models.ngram.backoff_table import BackoffTable
 from stages.models.ngram.counts import NgramLevel, count_ngrams
-from stages.models.ngram.ram_check import check_memory
-from stages.models.ngram.running_experts import RunningCounts
+from stages.models.ngram.ngram_memory import check_memory
 from stages.models.ngram.smoothing import build_backoff_table
+from stages.models.ngram.text_sized_buffers import TextSizedBuffers
 from stages.models.params import ModelParams
 
 
-class KneserNey(LanguageModel):
+class KneserNey(TextSizedBuffers, LanguageModel):
     """Smoothed n-grams with contexts of up to `ngram_order - 1` tokens.
 
     The buffer `keys_n` holds the sorted keys by which contexts of n tokens are found.
@@ -28,13 +30,13 @@ class KneserNey(LanguageModel):
             self.register_buffer(f"keys_{length}", torch.empty(0, dtype=torch.int64))
 
     @property
+    @override
     def context_length(self) -> int:
-        """See `LanguageModel`."""
         return self.params.ngram_order - 1
 
     @property
+    @override
     def ngram_model(self) -> LanguageModel:
-        """See `LanguageModel`."""
         return self
 
     def fit(self, tokens: Tensor, token_classes: Tensor | None = None) -> None:  # noqa: ARG002
@@ -46,9 +48,9 @@ class KneserNey(LanguageModel):
         check_memory(len(tokens), self.params.ngram_order, self.vocab_size, cross_fitting=False)
         self.count(tokens)
 
+    @override
     def adaptive_logits(self, text: Tensor, start: int, chunk_size: int) -> Iterator[Tensor]:
-        """See `LanguageModel`."""
-        counts = RunningCounts(text, self.vocab_size, self.params.ngram_order)
+        counts = AdaptiveCounts(text, self.vocab_size, self.params.ngram_order)
         for begin in range(start, len(text), chunk_size):
             end = min(begin + chunk_size, len(text))
             counts.read(begin)
@@ -87,10 +89,3 @@ class KneserNey(LanguageModel):
         key = torch.where(context < 0, -1, context * self.vocab_size + token)
         index = torch.searchsorted(keys, key).clamp_(max=len(keys) - 1)
         return torch.where(keys[index] == key, index, -1)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        for length in range(2, self.params.ngram_order):  # their sizes depend on the text
-            name = f"keys_{length}"
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
-        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from stages.models.ngram.expert_scores import ExpertScores
 
-MIN_SPARE = 64  # positions of free space, at least, before the kept positions are moved back
+MIN_SPARE = 64  # free positions, at least, in a new buffer; when it is full, the kept ones are copied to another
 
 
 class LayerCache:
@@ -32,6 +32,11 @@ class LayerCache:
         self._buffer[:, :, :, start : self.length] = new
         return self._buffer[:, :, :, start - kept : self.length]
 
+    def kept(self) -> Tensor:
+        """Return the kept keys and values, (2, B, H, at most `max_past`, E)."""
+        assert self._buffer is not None, "nothing has been appended"
+        return self._buffer[:, :, :, max(0, self.length - self.max_past) : self.length]
+
 
 class KVCache:
     """The keys and values of every layer, the token ids that they belong to, and the recent scores of the experts.
@@ -44,7 +49,7 @@ class KVCache:
     def __init__(self, max_past: int, max_past_ids: int) -> None:
         self.max_past, self.max_past_ids = max_past, max_past_ids
         self.length = 0  # positions processed so far
-        self.ids: Tensor | None = None  # the kept ids and the latest ones, B, at most max_past_ids + T
+        self.ids: Tensor | None = None  # the kept ids and the latest ones, (B, at most max_past_ids + T)
         self.scores = ExpertScores()
         self._layers: dict[object, LayerCache] = {}
 

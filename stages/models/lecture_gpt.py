@@ -1,10 +1,11 @@
 """The last model of the lecture: a stack of transformer blocks with dropout. `gpt` is its modern form."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from stages.models.base import LanguageModel
 from stages.models.kv_cache import KVCache
-from stages.models.lecture_layers import Block, Embeddings
+from stages.models.lecture_layers import Embeddings, LectureBlock
 from stages.models.params import ModelParams
 
 
@@ -16,13 +17,13 @@ class LectureGPT(LanguageModel):
     def __init__(self, params: ModelParams, vocab_size: int) -> None:
         super().__init__(params, vocab_size)
         self.embed = Embeddings(params, vocab_size)
-        self.blocks = nn.ModuleList(Block(params) for _ in range(params.n_layer))
+        self.blocks = nn.ModuleList(LectureBlock(params) for _ in range(params.n_layer))
         self.norm = nn.LayerNorm(params.n_embd)
         self.head = nn.Linear(params.n_embd, vocab_size, bias=False)
         self.apply(_init_weights)
 
+    @override
     def forward(self, ids: Tensor, *, kv_cache: KVCache | None = None, **_: object) -> Tensor:
-        """See `LanguageModel`."""
         x = self.embed(ids, kv_cache)
         for block in self.blocks:
             x = block(x, kv_cache)

@@ -1,7 +1,8 @@
 """The layers of the lecture's models: embeddings, multi-head attention, feed-forward network and block.
 
 They follow Karpathy's lecture "Let's build GPT" (https://github.com/karpathy/ng-video-lecture): learned positions,
-LayerNorm before each layer, ReLU, and PyTorch's default initialization.
+LayerNorm before each layer, ReLU, and PyTorch's default initialization, except in `lecture_gpt`, which draws weights as
+the lecture does.
 """
 
 import torch
@@ -68,7 +69,7 @@ class FeedForward(nn.Module):
         return out
 
 
-class Block(nn.Module):
+class LectureBlock(nn.Module):
     """Pre-norm transformer block: attention and feed-forward network, each added to its input."""
 
     def __init__(self, params: ModelParams) -> None:

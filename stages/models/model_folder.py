@@ -18,9 +18,9 @@ from stages.models.params import ModelParams
 from stages.tokenizers.base import Tokenizer
 from stages.tokenizers.registry import parse_tokenizer
 
-FORMAT = 5
+FORMAT = 6
 WEIGHTS, CONFIG, TOKENIZER, MANIFEST = "model.safetensors", "config.json", "tokenizer.json", "manifest.json"
-HOW_TO_RESTORE = "`dvc checkout` restores it, or train again"
+HOW_TO_RESTORE = "`dvc checkout --force` restores what DVC recorded last, or train again"
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class TrainedModel:
     """The content of a model folder.
 
     Attributes:
-        model: in evaluation mode.
-        tokenizer: of the training text.
+        model: the model, in evaluation mode.
+        tokenizer: tokenizer of the training text.
         training: how the model was trained.
     """
 
@@ -41,12 +41,13 @@ class TrainedModel:
 def save_model(folder: Path, model: LanguageModel, tokenizer: Tokenizer, training: TrainingRecord) -> None:
     """Write a model folder; the manifest is written last, so a folder with a manifest is complete.
 
-    Its digests are those of what was to be written, so that files of two models never make one.
+    The digests are of the bytes in memory, not of the files. If two processes write to one folder, the mixture of their
+    files is therefore rejected.
 
     Args:
         folder: where to write; it is created if it does not exist.
         model: the model.
-        tokenizer: of the training text.
+        tokenizer: tokenizer of the training text.
         training: how the model was trained.
 
     Raises:

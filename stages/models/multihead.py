@@ -1,6 +1,7 @@
 """The fourth model of the lecture: several attention heads and a projection that mixes them."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from stages.models.base import LanguageModel
 from stages.models.kv_cache import KVCache
@@ -20,8 +21,8 @@ class MultiHead(LanguageModel):
         self.attention_out = nn.Linear(params.n_embd, params.n_embd)
         self.head = nn.Linear(params.n_embd, vocab_size, bias=False)
 
+    @override
     def forward(self, ids: Tensor, *, kv_cache: KVCache | None = None, **_: object) -> Tensor:
-        """See `LanguageModel`."""
         x = self.embed(ids, kv_cache)
         logits: Tensor = self.head(self.attention_out(self.attention(x, kv_cache=kv_cache)))
         return logits

@@ -11,11 +11,11 @@ def generate_reference(model: LanguageModel, ids: Tensor, max_new_tokens: int, t
     """Return `max_new_tokens` sampled tokens, (B, max_new_tokens); every step processes the whole block again.
 
     Args:
-        model: in evaluation mode.
+        model: the model, in evaluation mode.
         ids: the prompt, (B, T), T >= 1.
         max_new_tokens: number of tokens.
         temperature: divides the logits; above 0.
-        seed: of the samples.
+        seed: seed of the samples.
     """
     generator = torch.Generator().manual_seed(seed)
     prompt_length = ids.shape[1]

@@ -75,7 +75,7 @@ def command(
     train_ids, val_ids = load_tokens(tokens_folder, tokenizer)
     metrics = read_record(metrics_path, Metrics, "evaluate")
     if missing := sorted(SHOWN_METRICS - metrics.keys()):
-        raise TextError(f"{metrics_path} has no {missing[0]}; `dvc repro -f evaluate` writes it again")
+        raise TextError(f"{metrics_path} has no {missing[0]}; run `dvc repro -f evaluate` to write it again")
     training = model_config.training
     document = YAML(typ="safe").load(params_path)
     shown_params = {name: dict(document.get(name) or {}) for name in SHOWN_SECTIONS}

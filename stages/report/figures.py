@@ -185,7 +185,7 @@ def _figure(height: float = 2.8, left: float = 0.7, legend_lines: int = 0) -> tu
     """Return a figure with one plot.
 
     Args:
-        height: of the figure without a legend, in inches.
+        height: height of the figure without a legend, in inches.
         left: room for the labels of the vertical axis, in inches.
         legend_lines: lines of a legend above the plot, where it covers no curve.
     """

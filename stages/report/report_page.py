@@ -44,9 +44,9 @@ class ReportData:
         curve: learning curve.
         by_position: loss at each position of a window.
         calibration: confidence and accuracy.
-        environment: of the training.
+        environment: environment of the training.
         digests: sha256 of the files that the results come from, by name.
-        predictions: of the validation text.
+        predictions: predictions of the validation text.
         first_token_id: the first token of the validation text, which has no context and is not predicted.
         samples: generated text, with copied parts marked.
         unit: what a token is.
@@ -158,8 +158,8 @@ def render_report(
 
     Args:
         data: everything that it shows.
-        drawn_figures: by name.
-        tokenizer: of the model.
+        drawn_figures: figures by name.
+        tokenizer: tokenizer of the model.
         highlighted_count: tokens of the validation text to show, highlighted by their loss.
     """
     predictions = data.predictions

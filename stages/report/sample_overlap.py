@@ -16,7 +16,7 @@ class MarkedSamples:
 
     Attributes:
         samples: the pieces of each sample, and whether they occur in the training text.
-        overlap: of all samples.
+        overlap: overlap of all samples.
     """
 
     samples: list[list[tuple[str, bool]]]
@@ -54,6 +54,6 @@ def read_samples(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode(errors="replace")
     except FileNotFoundError:
-        raise TextError(f"{path} does not exist; `dvc repro sample` writes it") from None
+        raise TextError(f"{path} does not exist; run `dvc repro sample` to write it") from None
     parts = re.split(r"^--- sample \d+ ---\n", text, flags=re.MULTILINE)[1:]
     return [part.removesuffix("\n") for part in parts]

@@ -19,11 +19,11 @@ def read_tsv(path: Path, columns: dict[str, int], writer: str) -> pd.DataFrame:
     Raises:
         TextError: if the file is missing or damaged, or has no rows.
     """
-    hint = f"`dvc repro -f {writer}` writes it again"
+    hint = f"run `dvc repro -f {writer}` to write it again"
     try:
         table = pd.read_csv(path, sep="\t")
     except FileNotFoundError:
-        raise TextError(f"{path} does not exist; `dvc repro {writer}` writes it") from None
+        raise TextError(f"{path} does not exist; run `dvc repro {writer}` to write it") from None
     except ValueError as error:  # pandas' own errors are ValueErrors too
         raise TextError(f"{path} is not a table ({' '.join(str(error).split())}); {hint}") from None
     if missing := [name for name in columns if name not in table]:

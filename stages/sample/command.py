@@ -70,13 +70,15 @@ def command(
     start_log("sample")
     if interactive and (output is not None or as_json):
         raise click.UsageError("--interactive cannot be used with --output or --json")
+    if interactive and overrides["num_samples"] is not None:
+        raise click.UsageError("--interactive generates one sample for each prompt; leave out --num-samples")
     if prompt_file is not None:
         overrides["prompt"] = read_prompt(prompt_file, overrides["prompt"])
     compute, params = _read_params(params_path, device, overrides)
     trained = load_model(model_folder)
     torch_device = prepare_device(compute)
-    one_by_one = params.num_samples < MIN_PARALLEL_SAMPLES or interactive or sys.stdout.isatty()
-    if one_by_one and not compute.threads:
+    is_small_job = params.num_samples < MIN_PARALLEL_SAMPLES or interactive or sys.stdout.isatty()
+    if is_small_job and not compute.threads:
         torch.set_num_threads(1)
     text_model = TextModel(trained, torch_device)
     prompt = default_prompt(text_model.tokenizer) if params.prompt is None else params.prompt
@@ -88,11 +90,11 @@ def command(
     if output is None and not as_json and sys.stdout.isatty():
         for seed in seeds:
             click.echo(escape_controls(prompt), nl=False)
-            for piece in text_model.stream(prompt, params.max_new_tokens, params, seed, params.stop):
+            for piece in text_model.stream(prompt, params, seed):
                 click.echo(escape_controls(piece), nl=False)
             click.echo("\n" if seed != seeds[-1] else "")
         return
-    samples = text_model.generate_samples(prompt, params.max_new_tokens, params, seeds, params.stop)
+    samples = text_model.generate_samples(prompt, params, seeds)
     if output is None:
         click.echo(format_json_lines(samples) if as_json else "\n\n".join(sample.text for sample in samples))
         return

@@ -32,7 +32,7 @@ def run_interactive(text_model: TextModel, text: str, params: SampleParams, unkn
         try:
             text = replace_unknown(prompt, text_model.tokenizer, unknown) if prompt else text
             click.echo(escape_controls(text), nl=False)
-            for piece in text_model.stream(text, params.max_new_tokens, params, seed, params.stop):
+            for piece in text_model.stream(text, params, seed):
                 text += piece
                 click.echo(escape_controls(piece), nl=False)
         except TextError as error:

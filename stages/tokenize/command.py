@@ -36,9 +36,9 @@ MAX_BPE_CHARACTERS = 50_000_000  # of the training part, to learn BPE merges fro
 def command(params_path: Path, corpus_path: Path, tokens_folder: Path) -> None:
     """Convert the text to tokens: characters, bytes or byte pairs (BPE).
 
-    A character vocabulary is that of the whole text, sorted by code point; BPE merges are learned from the training
-    part. The last part of each source, beginning at a document, is for validation. The text is read in chunks, three or
-    four times, so it may be larger than memory.
+    With `char`, the vocabulary is the characters of the whole text, sorted by code point; with `bpe`, the merges are
+    learned from the training part. The end of each source is for validation; it begins with a document if possible. The
+    text is read in chunks, three or four times, so it may be larger than memory.
 
     Example: folio tokenize --corpus data/raw/corpus.txt --tokens data/tokens
     """
@@ -97,8 +97,8 @@ def scan_text(chunks: Iterable[str], params: TokenizeParams) -> tuple[Tokenizer 
     if params.tokenizer:
         if not Path(params.tokenizer).is_file():
             raise ParameterError(
-                f"tokenize.tokenizer is {params.tokenizer}, which is no file; set it to the tokenizer.json of a model"
-                f"{missing_file_hint()}"
+                f"tokenize.tokenizer is {params.tokenizer}, which is not a file; set it to the tokenizer.json of a "
+                f"model{missing_file_hint()}"
             )
         tokenizer = load_tokenizer(Path(params.tokenizer))
         if tokenizer.kind != params.kind:

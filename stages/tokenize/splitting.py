@@ -31,7 +31,7 @@ def split_sources(
         documents: the document table of the text.
         length: characters in the text.
         val_fraction: share of each source that becomes validation text, above 0 and below 1.
-        path: of the text, for error messages.
+        path: path of the text, for error messages.
 
     Raises:
         TextError: if a part would have fewer than two characters, so that nothing could be predicted.
@@ -64,7 +64,7 @@ def split_point(length: int, val_fraction: float, name: str, starts: NDArray[np.
     Args:
         length: characters in the text.
         val_fraction: share of validation text, above 0 and below 1.
-        name: of the text, for error messages.
+        name: name of the text, for error messages.
         starts: first character of each document.
 
     Raises:

@@ -86,10 +86,10 @@ class Tokenizer(ABC):
         return False
 
     def token_classes(self) -> NDArray[np.int64]:
-        """Return what n-gram contexts of words and lines have to know about each token, (3, V).
+        """Return what word and line contexts have to know about each token, (3, V).
 
-        The rows are: a number of its letters and digits, regardless of their case, 0 if it has none; whether it begins
-        with another character, which ends the word before it; whether it ends a line.
+        Row 0 is an id of its letters and digits, ignoring case, or 0 if it has none. Row 1 is 1 if it begins with
+        another character, which ends the word before it. Row 2 is 1 if it ends a line.
         """
         numbers: dict[str, int] = {"": 0}
         classes = np.zeros((3, len(self)), np.int64)

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from typing_extensions import override
 
 from stages.core.errors import ModelError
 from stages.core.project import install_command
@@ -64,24 +65,24 @@ class BpeTokenizer(ByteTokenizer):
         return cls(json.loads(learner.to_str())["model"]["merges"])
 
     @classmethod
+    @override
     def from_dict(cls, document: dict[str, Any]) -> Self:
-        """See `Tokenizer`."""
         try:
             return cls(document["merges"])
         except Exception as error:  # the library raises nothing more special
             raise ValueError(f"its merges cannot be used: {error}") from None
 
+    @override
     def to_dict(self) -> dict[str, Any]:
-        """See `Tokenizer`."""
         return {"merges": [list(merge) for merge in self.merges]}
 
-    def encode(self, text: str, start: int = 0) -> TokenIds:  # noqa: ARG002 - every text can be encoded
-        """See `Tokenizer`."""
+    @override
+    def encode(self, text: str, start: int = 0) -> TokenIds:
         parts = self.hf_tokenizer.encode_batch_fast(list(split_at_words([text])), add_special_tokens=False)
         return np.fromiter(chain.from_iterable(part.ids for part in parts), dtype=self.dtype)
 
-    def encode_chunks(self, chunks: Iterable[str], start: int = 0) -> Iterator[TokenIds]:  # noqa: ARG002
-        """See `Tokenizer`."""
+    @override
+    def encode_chunks(self, chunks: Iterable[str], start: int = 0) -> Iterator[TokenIds]:
         for words in split_at_words(chunks, PARTS_PER_BATCH * PART_CHARACTERS):
             yield self.encode(words)
 

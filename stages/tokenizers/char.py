@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from stages.core.errors import TextError
 from stages.tokenizers.base import CodePoints, TokenIds, Tokenizer, text_code_points
@@ -56,7 +57,7 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Self:
-        """See `Tokenizer`.
+        """Return a tokenizer from what `to_dict` returned.
 
         Raises:
             ValueError: if an entry of the vocabulary is not a single character.
@@ -66,8 +67,8 @@ class CharTokenizer(Tokenizer):
             raise ValueError("a vocabulary entry is not a single character")
         return cls(characters, document.get("unknown", False))
 
+    @override
     def to_dict(self) -> dict[str, Any]:
-        """See `Tokenizer`."""
         return {"characters": self.characters} | ({"unknown": True} if self.has_unknown else {})
 
     def __len__(self) -> int:
@@ -95,18 +96,18 @@ class CharTokenizer(Tokenizer):
         """Return the text of `ids`, the inverse of `encode`."""
         return self.code_points(ids).astype("<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
 
-    def code_points(self, ids: Any) -> CodePoints:  # noqa: ANN401 - any array or sequence of integers
-        """See `Tokenizer`."""
+    @override
+    def code_points(self, ids: Any) -> CodePoints:
         code_points: CodePoints = self._code_points[np.asarray(ids, dtype=np.int64)]
         return code_points
 
+    @override
     def token_lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """See `Tokenizer`."""
         byte_lengths = [len(character.encode(errors="surrogatepass")) for character in self.characters]
         return np.ones(len(self), np.int64), np.array(byte_lengths, np.int64)
 
+    @override
     def display(self, *token_ids: int) -> str:
-        """See `Tokenizer`."""
         return "".join(self.characters[token_id] for token_id in token_ids)
 
     def vocab_preview(self, max_characters: int = 200) -> str:

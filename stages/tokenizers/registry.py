@@ -21,7 +21,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     try:
         return parse_tokenizer(path.read_bytes(), path)
     except FileNotFoundError:
-        raise ModelError(f"{path} does not exist; `dvc repro tokenize` writes it") from None
+        raise ModelError(f"{path} does not exist; run `dvc repro tokenize` to write it") from None
 
 
 def parse_tokenizer(content: bytes, path: Path) -> Tokenizer:

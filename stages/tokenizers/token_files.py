@@ -17,7 +17,7 @@ from stages.tokenizers.base import TokenIds, Tokenizer
 SMALL_TEXT = 100_000  # training tokens below which a model can only repeat the text
 SUBSAMPLE_PIECES = 64  # of each source
 TRAIN, VAL, META = "train.npy", "val.npy", "tokens.json"
-HOW_TO_TOKENIZE = "`dvc repro -f tokenize` writes it again"
+HOW_TO_TOKENIZE = "run `dvc repro -f tokenize` to write it again"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TokenMetadata(Record):
 
     Attributes:
         tokenizer: fingerprint of the tokenizer.
-        sources: of the training tokens, in order.
+        sources: sources of the training tokens, in order.
     """
 
     tokenizer: str

@@ -15,7 +15,7 @@ from stages.core.device import prepare_device
 from stages.core.errors import TextError
 from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
-from stages.core.options import FolioCommand, model_option, output_file_option
+from stages.core.options import FolioCommand, model_option, table_option
 from stages.core.text_files import read_text
 from stages.generation.prompts import count_unknown, unknown_option
 from stages.generation.text_model import TextModel
@@ -26,7 +26,7 @@ from stages.tokenizers.base import Tokenizer
 @click.command(name="score", cls=FolioCommand)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @model_option
-@output_file_option("--table", "table_path", None, "The file for a table of tokens: position, text, bits, probability.")
+@table_option("--table", "table_path", "The file for a table of tokens: position, text, bits, probability.")
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="cpu", show_default=True, help="The device."
 )
@@ -47,6 +47,8 @@ def command(
     Example: folio score data/raw/corpus.txt --table bits.tsv
     """
     start_log("score")
+    if table_path and table_path.exists() and str(file) != "-" and table_path.samefile(file):
+        raise click.UsageError(f"--table is {table_path}, the text itself; choose another file")
     text_model = TextModel(load_model(model_folder), prepare_device(ComputeParams(device=device)))
     text = read_text(file)
     try:

@@ -8,29 +8,31 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stages.models.ngram.ram_check import bytes_per_token
+from stages.models.ngram.ngram_memory import bytes_per_token
 from stages.tokenizers.token_files import SMALL_TEXT
 
 MAX_TOKENS_PER_STEP, MIN_TOKENS_PER_STEP = 2048, 512
-STEPS_FOR_SMALL_TEXT = 400  # a smaller text gets fewer tokens in each step
+STEPS_FOR_SMALL_TEXT = 400  # if MAX_PASSES over a text are fewer steps than this, each step gets fewer tokens
 MAX_LOGITS_PER_STEP = 8_000_000  # a training step holds about a dozen arrays of this many numbers
 MAX_NGRAM_BYTES = 1_300_000_000
 SLIDING_WINDOW, CROSS_FIT_FOLDS, HEAD_SIZE = 64, 10, 32
 MIN_NGRAM_ORDER, MAX_NGRAM_ORDER = 7, 10
-MAX_PASSES, MIN_PASSES, TOKENS_PER_PASS = 8.0, 4.0, 4000  # over a text; more of them overfit
+# Limits on the passes over the text, of which more overfit; between the limits, one pass for every so many tokens.
+MAX_PASSES, MIN_PASSES, TOKENS_PER_PASS = 8.0, 4.0, 4000
 BASE_STEPS = 1200  # wanted with budget 1; the steps and the size of the model grow with the square root of the budget
 STEP_SECONDS = 0.05  # on the reference machine: 2,048 tokens, 2 layers, 128 wide, a vocabulary of 65
 WIDTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512)
 MIN_WIDTH_FOR_ANY_TEXT = 64
 MAX_SHARE_OF_STEPS = 0.7  # the wanted steps are at most this share of those that the narrowest model can take
 WEIGHTS_PER_TOKEN = 1.5  # largest number of weights in the blocks for each token of the text
-DEEP_BUDGET, DEEP_WIDTH = 5.0, 128  # minutes and width from which the model has four layers; not measured
-TOLERANCE = 0.2  # share by which a size may exceed the budget; the steps are then fewer
+FOUR_LAYER_BUDGET, FOUR_LAYER_WIDTH = 5.0, 128  # minutes and width from which the model has four layers; not measured
+BUDGET_TOLERANCE = 0.2  # share by which a size may exceed the budget; the steps are then fewer
 DROPOUT, PASSES_WITHOUT_DROPOUT = 0.1, 3.5
 WEIGHT_DECAY, STEPS_WITHOUT_DECAY = 0.1, 1500  # a shorter training of a small text does not gain from it
 MAX_WARMUP, WARMUP_SHARE, CURVE_POINTS = 20, 0.05, 12
-# Memory: of PyTorch; for each token of a step and entry of the vocabulary; for each token, layer and channel.
-BASE_BYTES, BYTES_PER_LOGIT, BYTES_PER_ACTIVATION = 380_000_000, 50, 400
+BASE_BYTES = 380_000_000  # memory of PyTorch itself, per process
+BYTES_PER_LOGIT = 50  # for each token of a step and entry of the vocabulary
+BYTES_PER_ACTIVATION = 400  # for each token of a step, layer and channel
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,10 @@ class Settings:
     def __init__(self, model: dict[str, Any], train: dict[str, Any]) -> None:
         self.model, self.train = dict(model), dict(train)
         self.chosen: list[Setting] = []
-        self.before_rule = dict(model), dict(train)
+        self.before_rule: tuple[dict[str, Any], dict[str, Any]]
 
     def choose(self, key: str, value: Any, reason: str) -> Any:  # noqa: ANN401 - numbers, strings and booleans
-        """Return the explicit value of a key, or set it to `value`."""
+        """Return the value of a key, after setting it to `value` if it has none."""
         section, _, name = key.partition(".")
         values = self.model if section == "model" else self.train
         if name in values:
@@ -102,11 +104,11 @@ def choose_settings(settings: Settings, text: TextSize, budget: float, processes
     """
     settings.before_rule = dict(settings.model), dict(settings.train)
     choose_counts(settings, text)
-    choose_windows(settings, text, processes)
+    choose_window_sizes(settings, text, processes)
     tokens = used_tokens(settings, text)
     text = replace(text, train_tokens=tokens)
-    steps_for_text = passes_over(tokens) * tokens / tokens_per_step(settings)
-    choose_size(settings, text, min(steps_for_text, BASE_STEPS * budget**0.5), budget)
+    steps_for_text = max_passes(tokens) * tokens / tokens_per_step(settings)
+    choose_network_size(settings, text, min(steps_for_text, BASE_STEPS * budget**0.5), budget)
     choose_training(settings, text, steps_for_text, budget)
 
 
@@ -133,7 +135,7 @@ def choose_counts(settings: Settings, text: TextSize) -> None:
     choose("train.max_tokens", max_tokens, reason)
 
 
-def choose_windows(settings: Settings, text: TextSize, processes: int) -> None:
+def choose_window_sizes(settings: Settings, text: TextSize, processes: int) -> None:
     """Choose the context of the model, and the windows that training reads.
 
     A small text gets shorter training windows, so that a few passes over it are enough steps. Positions in `gpt` are
@@ -141,36 +143,39 @@ def choose_windows(settings: Settings, text: TextSize, processes: int) -> None:
     Windows that are read together, of an explicit batch size or by several processes, share the tokens of a step.
     """
     choose = settings.choose
-    most_tokens = power_of_two_below(min(MAX_TOKENS_PER_STEP, MAX_LOGITS_PER_STEP // text.vocab_size))
+    max_tokens_per_step = floor_power_of_two(min(MAX_TOKENS_PER_STEP, MAX_LOGITS_PER_STEP // text.vocab_size))
     windows_per_step = settings.train.get("batch_size", processes)
-    longest = min(text.val_tokens - 1, used_tokens(settings, text) // 10, most_tokens)
-    tokens = most_tokens
-    block_size = power_of_two_below(min(longest, tokens // windows_per_step))
+    longest = min(text.val_tokens - 1, used_tokens(settings, text) // 10, max_tokens_per_step)
+    tokens = max_tokens_per_step
+    block_size = floor_power_of_two(min(longest, tokens // windows_per_step))
     window_size, reason = 0, "as model.block_size"
     if "block_size" not in settings.model and kind_of(settings) == "gpt":
-        few_tokens = power_of_two_below(int(MAX_PASSES * used_tokens(settings, text) / STEPS_FOR_SMALL_TEXT))
-        few_tokens = min(max(few_tokens, MIN_TOKENS_PER_STEP), most_tokens)
-        short_window = power_of_two_below(few_tokens // windows_per_step)
+        few_tokens = floor_power_of_two(int(MAX_PASSES * used_tokens(settings, text) / STEPS_FOR_SMALL_TEXT))
+        few_tokens = min(max(few_tokens, MIN_TOKENS_PER_STEP), max_tokens_per_step)
+        short_window = floor_power_of_two(few_tokens // windows_per_step)
         attention = settings.model.get("sliding_window", SLIDING_WINDOW) or block_size
         if short_window >= min(attention, block_size):
             tokens = few_tokens
             if short_window < block_size:
                 window_size, reason = short_window, "more steps from a small text"
-    is_shared = block_size < power_of_two_below(longest)
-    sharing = f"{windows_per_step} windows share {most_tokens} tokens per step"
-    choose("model.block_size", block_size, sharing if is_shared else "at most a tenth of the text")
+    is_shared = block_size < floor_power_of_two(longest)
+    sharing = f"{windows_per_step} windows share {max_tokens_per_step} tokens per step"
+    limits = f"a power of two, at most {max_tokens_per_step}, the validation text and a tenth of the text"
+    choose("model.block_size", block_size, sharing if is_shared else limits)
     choose("train.window_size", window_size, reason)
     if kind_of(settings) == "gpt":
         attention = min(SLIDING_WINDOW, settings.model["block_size"])
-        choose("model.sliding_window", attention, "the cache language model sees the rest of the window")
+        has_cache = counts_ngrams(settings) and settings.model["cache_lm"]
+        reason = "the cache language model sees the rest of the window" if has_cache else "constant; 0: the whole block"
+        choose("model.sliding_window", attention, reason)
     batch_size = max(1, tokens // window_size_of(settings) // processes) * processes
     choose("train.batch_size", batch_size, f"{batch_size * window_size_of(settings)} tokens per step")
 
 
-def choose_size(settings: Settings, text: TextSize, wanted_steps: float, budget: float) -> None:
+def choose_network_size(settings: Settings, text: TextSize, wanted_steps: float, budget: float) -> None:
     """Choose the largest network that the text can train, and that can take the wanted steps within the budget."""
     choose = settings.choose
-    is_deep = budget >= DEEP_BUDGET and WEIGHTS_PER_TOKEN * text.train_tokens >= 12 * 4 * DEEP_WIDTH**2
+    is_deep = budget >= FOUR_LAYER_BUDGET and WEIGHTS_PER_TOKEN * text.train_tokens >= 12 * 4 * FOUR_LAYER_WIDTH**2
     layers = choose("model.n_layer", 4 if is_deep else 2, "4 needs a budget of 5 and half a million tokens")
     seconds = 60 * budget
     affordable_steps = seconds / step_seconds(settings, text.vocab_size, layers, WIDTHS[0])
@@ -181,7 +186,7 @@ def choose_size(settings: Settings, text: TextSize, wanted_steps: float, budget:
         width
         for width in WIDTHS
         if width <= largest
-        and wanted_steps * step_seconds(settings, text.vocab_size, layers, width) <= seconds * (1 + TOLERANCE)
+        and wanted_steps * step_seconds(settings, text.vocab_size, layers, width) <= seconds * (1 + BUDGET_TOLERANCE)
     ]
     width = max(widths, default=WIDTHS[0])
     if "n_head" in settings.model:
@@ -196,19 +201,19 @@ def choose_training(settings: Settings, text: TextSize, steps_for_text: float, b
     choose = settings.choose
     affordable = 60 * budget / step_seconds(settings, text.vocab_size)
     reason = (
-        f"{passes_over(text.train_tokens):.1f} passes over the text" if steps_for_text < affordable else "the budget"
+        f"{max_passes(text.train_tokens):.1f} passes over the text" if steps_for_text < affordable else "the budget"
     )
     steps = choose("train.max_steps", max(1, round(min(steps_for_text, affordable))), reason)
     choose("train.warmup_steps", min(MAX_WARMUP, math.ceil(WARMUP_SHARE * steps)), "a twentieth, at most 20")
     choose("train.eval_every", math.ceil(steps / CURVE_POINTS), "twelve points of the learning curve")
     passes = steps * tokens_per_step(settings) / text.train_tokens  # rounded with the steps
-    dropout = DROPOUT if passes > PASSES_WITHOUT_DROPOUT else 0.0
-    choose("model.dropout", dropout, f"the text is read {passes:.1f} times")
+    overfits = passes > PASSES_WITHOUT_DROPOUT
+    choose("model.dropout", DROPOUT if overfits else 0.0, f"the text is read {passes:.1f} times")
     is_muon = settings.train.get("optimizer", "muon") == "muon"
     choose("train.lr", 0.02 if is_muon else 0.001, f"the default for {settings.train.get('optimizer', 'muon')}")
     choose("train.lr_embedding", 0.02, "the default for muon")
     choose("train.lr_head", 0.003, "the default for muon")
-    has_decay = dropout and steps > STEPS_WITHOUT_DECAY
+    has_decay = overfits and steps > STEPS_WITHOUT_DECAY
     reason = "for many steps" if has_decay else "few steps, or few passes over the text, need none"
     choose("train.weight_decay", WEIGHT_DECAY if has_decay else 0.0, reason)
 
@@ -227,7 +232,10 @@ def describe_settings(settings: Settings, text: TextSize, budget: float, process
     if kind_of(settings) == "gpt":
         seconds = settings.train["max_steps"] * step_seconds(settings, text.vocab_size)
         megabytes = training_bytes(settings, text, processes) / 1e6
-        lines.append(f"expected: about {seconds:.0f} seconds on two CPU cores, and {megabytes:.0f} MB of memory")
+        lines.append(
+            f"expected: {max(1, seconds):.0f} s of steps on two idle CPU cores with bfloat16 instructions (two to "
+            f"three times as long without them), and {megabytes:.0f} MB of memory"
+        )
         if settings.chosen and not budget_matters(settings, text, budget, processes):
             lines.append("a larger budget gives the same settings")
     if used_tokens(settings, text) < SMALL_TEXT:
@@ -269,8 +277,8 @@ def ngram_bytes(settings: Settings, text: TextSize, order: int) -> int:
     return bytes_per_token(order, text.vocab_size, cross_fitting=kind_of(settings) == "gpt")
 
 
-def passes_over(tokens: int) -> float:
-    """Return how often a text may be read."""
+def max_passes(tokens: int) -> float:
+    """Return how often a text of so many tokens may be read."""
     return min(MAX_PASSES, max(MIN_PASSES, tokens / TOKENS_PER_PASS))
 
 
@@ -296,7 +304,7 @@ def step_seconds(settings: Settings, vocab_size: int, n_layer: int | None = None
     Half a dozen sizes and vocabularies were measured; n-grams take a quarter of the time of the default.
 
     Args:
-        settings: of which the windows and the batch size are known.
+        settings: settings with the windows and the batch size.
         vocab_size: V.
         n_layer: number of layers; None: the chosen one.
         n_embd: width; None: the chosen one.
@@ -307,7 +315,7 @@ def step_seconds(settings: Settings, vocab_size: int, n_layer: int | None = None
     return STEP_SECONDS * max(0.2, cost) * tokens_per_step(settings) / MAX_TOKENS_PER_STEP
 
 
-def power_of_two_below(value: int) -> int:
+def floor_power_of_two(value: int) -> int:
     """Return the largest power of two that is at most `value`, or 1."""
     return 1 << max(0, value.bit_length() - 1)
 

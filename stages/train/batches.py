@@ -1,27 +1,12 @@
 """Sample batches of windows from the training text."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from stages.losses.windows import Windows
 from stages.tokenizers.token_files import TokenSource
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A batch of training windows.
-
-    Attributes:
-        inputs: token ids, (B, T) int64.
-        targets: the token that follows each input, (B, T) int64.
-        text_positions: where in the training text the inputs are, (B, T).
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    text_positions: Tensor
 
 
 class BatchSampler:
@@ -31,9 +16,9 @@ class BatchSampler:
         tokens: training tokens, (N,), of any integer type, on the device of the batches.
         window_size: tokens per window (T).
         batch_size: windows per batch (B), over all processes.
-        seed: of the sampler's own generator.
-        rank: number of this process, from 0.
-        process_count: number of processes; all sample the same windows, and each uses its share.
+        seed: seed of the sampler's own generator.
+        rank: index of this process, from 0.
+        world_size: number of processes; all sample the same windows, and each uses its share.
         sources: sources of the training text; if their weights differ, windows are sampled by them.
     """
 
@@ -44,28 +29,28 @@ class BatchSampler:
         batch_size: int,
         seed: int,
         rank: int = 0,
-        process_count: int = 1,
+        world_size: int = 1,
         sources: Sequence[TokenSource] = (),
     ) -> None:
         self.tokens, self.window_size, self.batch_size = tokens, window_size, batch_size
-        self.rank, self.process_count = rank, process_count
+        self.rank, self.world_size = rank, world_size
         self.sources = sources if len({source.weight for source in sources}) > 1 else ()
         self.generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device gets the same windows
 
-    def sample_step(self, grad_accum_steps: int) -> Iterator[Batch]:
+    def sample_step(self, grad_accum_steps: int) -> Iterator[Windows]:
         """Yield this process's share of the batches of one optimizer step.
 
         The processes share the windows of each batch if they can be divided evenly, and whole batches otherwise.
         """
-        divides_windows = self.batch_size % self.process_count == 0
+        divides_windows = self.batch_size % self.world_size == 0
         for index in range(grad_accum_steps):
             positions = self._sample_positions()
             if divides_windows:
-                yield self._batch(positions[self.rank :: self.process_count])
-            elif index % self.process_count == self.rank:
+                yield self._batch(positions[self.rank :: self.world_size])
+            elif index % self.world_size == self.rank:
                 yield self._batch(positions)
 
-    def sample(self) -> Batch:
+    def sample(self) -> Windows:
         """Return this process's share of the next batch."""
         return next(self.sample_step(1))
 
@@ -75,9 +60,9 @@ class BatchSampler:
             return sample_weighted_positions(*sizes, self.generator, self.sources)
         return sample_positions(*sizes, self.generator)
 
-    def _batch(self, positions: Tensor) -> Batch:
+    def _batch(self, positions: Tensor) -> Windows:
         positions = positions.to(self.tokens.device, non_blocking=True)  # a GPU takes its work without waiting
-        return Batch(self.tokens[positions].long(), self.tokens[positions + 1].long(), positions)
+        return Windows.at(self.tokens, positions)
 
 
 def sample_positions(length: int, window_size: int, batch_size: int, generator: torch.Generator) -> Tensor:
@@ -92,10 +77,10 @@ def sample_weighted_positions(
     """Return the positions of windows sampled from each source in proportion to its length times its weight, (B, T).
 
     Args:
-        length: of the training text, in tokens.
+        length: length of the training text, in tokens.
         window_size: T.
         batch_size: B.
-        generator: of random numbers, on the CPU.
+        generator: generator of random numbers, on the CPU.
         sources: where the sources begin, and their weights.
     """
     bounds = torch.tensor([*(source.start for source in sources), length])

@@ -4,8 +4,9 @@ Each training run has a folder in .scratch/, named by a fingerprint of everythin
 contains one file, `checkpoint`: the sha256 of the rest, and the rest in safetensors. It is replaced as a whole, and all
 of it is checked before any of it is used. The folder is outside DVC's outputs, which DVC deletes before a stage runs.
 
-When training has finished, the folder is deleted; but under DVC only the next run does that, when it finds that DVC has
-recorded the model. Otherwise DVC was stopped in between and will run the stage again, which then takes seconds.
+When training has finished, the folder is deleted. Under DVC it stays until the next training, which deletes the
+finished states of other runs, and its own once dvc.lock names the model. If DVC was stopped before it recorded the
+model, running the stage again then takes seconds.
 """
 
 import hashlib
@@ -71,8 +72,8 @@ class TrainingCheckpoint:
         """Lock the folder against other processes; after success, delete it, or under DVC mark it as finished.
 
         The lock is released when the process ends. Its file remains, because another process may be waiting for it.
-        An experiment of DVC's queue waits for the lock: another one may differ in what follows the training, and will
-        leave the finished state.
+        An experiment of DVC's queue waits for the lock instead of failing. If the other run differs only in later
+        stages, its finished checkpoint then replaces the training.
 
         Raises:
             WorkError: if another process holds the lock; the message names it.
@@ -131,7 +132,7 @@ class TrainingCheckpoint:
         every_steps, every_seconds = self.runtime.checkpoint_every_steps, self.runtime.checkpoint_every_seconds
         elapsed = time.monotonic() - self._saved_at
         is_due = trainer.step % every_steps == 0 if every_steps else elapsed >= every_seconds
-        is_due, stops = trainer.group.any_process(is_due, stop_signal is not None)
+        is_due, stops = trainer.world.any_process(is_due, stop_signal is not None)
         if is_due or stops:
             self.save(trainer)
             self._saved_at = time.monotonic()
@@ -145,7 +146,7 @@ class TrainingCheckpoint:
             WorkError: if the loss has become infinite or NaN.
         """
         trainer.check_finite()
-        if not trainer.group.is_first:
+        if not trainer.world.is_first:
             return
         state = {name: tensor.cpu().contiguous() for name, tensor in state_tensors(trainer).items()}
         progress = {
@@ -209,13 +210,13 @@ def _read_owner(path: Path) -> str:
 
 
 def training_fingerprint(
-    model: ModelParams, params: TrainParams, tokens_folder: Path, environment: dict[str, Any]
+    model_params: ModelParams, train_params: TrainParams, tokens_folder: Path, environment: dict[str, Any]
 ) -> dict[str, Any]:
     """Return everything that determines the result of a training run, bit for bit, by name."""
-    fingerprint: dict[str, Any] = {f"model.{name}": value for name, value in model.model_dump().items()}
-    fingerprint |= {f"train.{name}": value for name, value in params.model_dump().items()}
-    if params.init_from:
-        fingerprint["init_from"] = sha256(Path(params.init_from) / "model.safetensors")
+    fingerprint: dict[str, Any] = {f"model.{name}": value for name, value in model_params.model_dump().items()}
+    fingerprint |= {f"train.{name}": value for name, value in train_params.model_dump().items()}
+    if train_params.init_from:
+        fingerprint["init_from"] = sha256(Path(train_params.init_from) / "model.safetensors")
     fingerprint |= {f"tokens/{name}": sha256(tokens_folder / name) for name in (TRAIN, VAL, META)}
     return fingerprint | environment | kernel_environment() | {"code": code_fingerprint()}
 
@@ -238,7 +239,7 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def short_digest(text: str) -> str:
-    """Return a few digits that differ for different texts."""
+    """Return the first 12 hexadecimal digits of the sha256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -281,12 +282,12 @@ def state_tensors(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def check_state(trainer: Trainer, state: dict[str, Tensor], step: int, curve: list[CurvePoint]) -> None:
-    """Check that a state fits a new trainer, whole and in every part.
+    """Check that a state has exactly the tensors that the trainer has at `step`, with the same types and shapes.
 
     Args:
-        trainer: before its first step.
+        trainer: the trainer, before its first step.
         state: the tensors of the checkpoint, by name.
-        step: of the checkpoint.
+        step: step of the checkpoint.
         curve: points up to this step.
 
     Raises:

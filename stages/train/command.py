@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stages.core.compute_params import ComputeParams
 from stages.core.device import available_cores, describe_environment, prepare_device, tokens_to_device
-from stages.core.errors import ModelError
+from stages.core.errors import ModelError, ParameterError
 from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
 from stages.core.options import FolioCommand, output_file_option, output_folder_option, params_option, tokens_option
@@ -38,12 +38,12 @@ from stages.tokenizers.token_files import (
 )
 from stages.train.auto import Settings, TextSize, choose_settings, describe_settings
 from stages.train.checkpoint import TrainingCheckpoint, training_fingerprint
-from stages.train.distributed import ProcessGroup, launch_processes
+from stages.train.distributed import World, launch_processes
 from stages.train.params import RuntimeParams, TrainParams
 from stages.train.setup import check_same_architecture, check_window_size, held_out_start, prepare_training
 from stages.train.signals import catch_stop_signals, end_with_parent
 from stages.train.tracking import TrackerFactory, Trackers, load_tracker, track
-from stages.train.trainer import COLUMNS, CurvePoint, Trainer
+from stages.train.trainer import CURVE_COLUMNS, CurvePoint, Trainer
 
 EXPERT_KEYS = ("prior", "cache_lm", "context_experts")
 SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 100, 0.8
@@ -66,50 +66,50 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
     Example: folio train --tokens data/tokens --model models --curve reports/train.tsv
     """
     start_log("train")
-    group = ProcessGroup.from_environment()
-    if not group.is_first:
+    world = World.from_environment()
+    if not world.is_first:
         log.setLevel(logging.WARNING)
-    if group.count > 1 or started_by_dvc():
+    if world.size > 1 or started_by_dvc():
         end_with_parent()
-    job = read_job(params_path, tokens_folder, group)
-    params = job.params
-    ProcessGroup(count=max(group.count, params.processes)).check_batch(params)
+    job = read_job(params_path, tokens_folder, world)
+    params = job.train_params
+    World(size=max(world.size, params.processes)).check_batch(params)
     factories: dict[str, TrackerFactory] = (
-        {name: load_tracker(name) for name in job.runtime.trackers} if group.is_first else {}
+        {name: load_tracker(name) for name in job.runtime.trackers} if world.is_first else {}
     )
     device = prepare_device(job.compute)
     if device.type == "cpu" and params.processes > available_cores():
         log.warning("train.processes is %d, but there are only %d CPU cores", params.processes, available_cores())
     if dry_run:
         return
-    if params.processes > 1 and group.count == 1:
+    if params.processes > 1 and world.size == 1:
         options = {"params": params_path, "tokens": tokens_folder, "model": model_folder, "curve": curve_path}
         arguments = [word for name, path in options.items() for word in (f"--{name}", str(path))]
         arguments += {logging.WARNING: ["--quiet"], logging.DEBUG: ["--verbose"]}.get(log.level, [])
         launch_processes(params.processes, "stages.train", arguments)
         return
-    with group.connected(device):
-        train_and_save(job, group, device, factories, tokens_folder, model_folder, curve_path)
+    with world.connected(device):
+        train_and_save(job, world, device, factories, tokens_folder, model_folder, curve_path)
     log.info("wrote the model to %s and the learning curve to %s", model_folder, curve_path)
-    if group.is_first:
+    if world.is_first:
         log_next_steps("train", model_folder, "folio evaluate", "folio sample")
 
 
 def train_and_save(
     job: "TrainingJob",
-    group: ProcessGroup,
+    world: World,
     device: torch.device,
     factories: Mapping[str, TrackerFactory],
     tokens_folder: Path,
     model_folder: Path,
     curve_path: Path,
 ) -> None:
-    """Train a model; the first process of a group writes the model and the learning curve.
+    """Train a model; the first process writes the model and the learning curve.
 
     Args:
         job: what to train.
-        group: the processes that train together, connected.
-        device: of this process.
+        world: the processes that train together, connected.
+        device: device of this process.
         factories: experiment trackers, by name.
         tokens_folder: the folder of `job`'s tokens.
         model_folder: the folder for the model.
@@ -118,7 +118,7 @@ def train_and_save(
     train, val = tokens_to_device(job.train_ids, device), tokens_to_device(job.val_ids, device)
     model, trainer = prepare_training(
         job.model_params,
-        job.params,
+        job.train_params,
         job.runtime,
         job.compute,
         len(job.tokenizer),
@@ -126,15 +126,15 @@ def train_and_save(
         val,
         token_classes=torch.from_numpy(job.tokenizer.token_classes()),
         sources=job.sources,
-        group=group,
+        world=world,
         initial_model=job.initial_model,
     )
-    environment = describe_environment(job.compute, device, model.compute_dtype) | {"processes": group.count}
+    environment = describe_environment(job.compute, device, model.compute_dtype) | {"processes": world.size}
 
     def save(steps: int, tokens_seen: int) -> None:
         record = TrainingRecord(
             environment=dict(environment),
-            params=job.params.model_dump(),
+            params=job.train_params.model_dump(),
             auto=job.auto_keys,
             budget=job.budget,
             steps=steps,
@@ -144,19 +144,19 @@ def train_and_save(
 
     if trainer is None:
         log.info("%s: no trainable parameters, on %s", job.model_params.kind, device)
-        if group.is_first:
-            write_tsv(curve_path, COLUMNS, [counting_curve_row(model, train, val, job.params)])
+        if world.is_first:
+            write_tsv(curve_path, CURVE_COLUMNS, [counting_curve_row(model, train, val, job.train_params)])
             save(0, len(train))
         return
     log.info("%s: %d parameters, on %s", job.model_params.kind, count_parameters(model), device)
-    fingerprint = training_fingerprint(job.model_params, job.params, tokens_folder, environment)
+    fingerprint = training_fingerprint(job.model_params, job.train_params, tokens_folder, environment)
     checkpoint = TrainingCheckpoint(fingerprint, job.runtime)
     with (
-        checkpoint.locked() if group.is_first else nullcontext(),
+        checkpoint.locked() if world.is_first else nullcontext(),
         track(factories, flat_params(job)) as trackers,
     ):
         run_training(trainer, checkpoint, job.tokenizer, trackers)
-        if group.is_first:
+        if world.is_first:
             write_tsv(curve_path, *trainer.curve_table())
             save(trainer.step, trainer.tokens_seen)
             checkpoint.mark_finished(model_folder)
@@ -168,10 +168,10 @@ class TrainingJob:
 
     Attributes:
         compute, runtime: sections of params.yaml.
-        model_params, params: sections `model` and `train`, with every setting chosen.
+        model_params, train_params: sections `model` and `train`, with every setting chosen.
         auto_keys: the settings that were chosen, as "section.key".
         budget: minutes of training that they were chosen for.
-        tokenizer: of the tokens.
+        tokenizer: tokenizer of the tokens.
         train_ids: training tokens, (N,).
         val_ids: validation tokens, (M,).
         sources: sources of the training tokens.
@@ -181,7 +181,7 @@ class TrainingJob:
     compute: ComputeParams
     runtime: RuntimeParams
     model_params: ModelParams
-    params: TrainParams
+    train_params: TrainParams
     auto_keys: list[str]
     budget: float
     tokenizer: Tokenizer
@@ -191,7 +191,7 @@ class TrainingJob:
     initial_model: LanguageModel | None
 
 
-def read_job(params_path: Path, tokens_folder: Path, group: ProcessGroup) -> TrainingJob:
+def read_job(params_path: Path, tokens_folder: Path, world: World) -> TrainingJob:
     """Read params.yaml and the tokens, choose the settings that are `auto`, and log them."""
     settings = Settings(
         read_explicit(params_path, "model", ModelParams), read_explicit(params_path, "train", TrainParams)
@@ -205,11 +205,12 @@ def read_job(params_path: Path, tokens_folder: Path, group: ProcessGroup) -> Tra
     init_from = settings.train["init_from"]
     initial_model = load_initial_model(Path(init_from), tokenizer) if init_from else None
     if initial_model:
-        positions = () if initial_model.params.kind == "gpt" else ("block_size",)  # learned, one for each position
-        for name in ("n_layer", "n_head", "n_embd", "sliding_window", *EXPERT_KEYS, *positions):
+        # Other models than `gpt` learn an embedding of each position.
+        block_size_key = () if initial_model.params.kind == "gpt" else ("block_size",)
+        for name in ("n_layer", "n_head", "n_embd", "sliding_window", *EXPERT_KEYS, *block_size_key):
             settings.choose(f"model.{name}", getattr(initial_model.params, name), "as in train.init_from")
     text = TextSize(len(train_ids), len(val_ids), len(tokenizer))
-    processes = max(group.count, settings.train["processes"])
+    processes = max(world.size, settings.train["processes"])
     choose_settings(settings, text, budget, processes)
     model_params = check_section(settings.model, ModelParams, f"{params_path}: model")
     params = check_section(settings.train, TrainParams, f"{params_path}: train")
@@ -219,6 +220,11 @@ def read_job(params_path: Path, tokens_folder: Path, group: ProcessGroup) -> Tra
     train_ids, sources = subsample_training_text(train_ids, load_sources(tokens_folder), params.max_tokens)
     check_length(train_ids, val_ids, model_params.block_size)
     if params.held_out_fraction:
+        if len(sources) > 1:
+            raise ParameterError(
+                f"train.held_out_fraction is {params.held_out_fraction}, but the text has {len(sources)} sources, and "
+                "only the last one would be held out; set it to 0, or define one source in download.sources"
+            )
         held_out_start(len(train_ids), model_params.block_size, params.held_out_fraction)
     if initial_model:
         check_same_architecture(initial_model, build_model(model_params, len(tokenizer)))
@@ -240,11 +246,11 @@ def run_training(trainer: Trainer, checkpoint: TrainingCheckpoint, tokenizer: To
         values = {name: value for name, value in asdict(point).items() if value is not None}
         trackers.log_point(values.pop("step"), values)
 
-    with catch_stop_signals(ignore_repeats=trainer.group.count > 1) as stop:
+    with catch_stop_signals(ignore_repeats=trainer.world.size > 1) as stop:
 
         def after_step() -> None:
             sample_every = trainer.runtime.sample_every
-            if sample_every and trainer.step % sample_every == 0 and trainer.group.is_first:
+            if sample_every and trainer.step % sample_every == 0 and trainer.world.is_first:
                 log_sample(trainer, tokenizer)
             checkpoint.save_if_due(trainer, stop.signal)
 
@@ -289,7 +295,10 @@ def log_sample(trainer: Trainer, tokenizer: Tokenizer) -> None:
 
 def flat_params(job: TrainingJob) -> Mapping[str, object]:
     """Return the parameters of a run by "section.key", and the budget."""
-    sections: dict[str, dict[str, Any]] = {"model": job.model_params.model_dump(), "train": job.params.model_dump()}
+    sections: dict[str, dict[str, Any]] = {
+        "model": job.model_params.model_dump(),
+        "train": job.train_params.model_dump(),
+    }
     of_sections = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
     return {"budget": job.budget} | of_sections
 

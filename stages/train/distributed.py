@@ -30,27 +30,32 @@ POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class ProcessGroup:
-    """The rank of this process, from 0, and the number of processes."""
+class World:
+    """All processes that train a model together.
+
+    Attributes:
+        rank: index of this process, from 0.
+        size: the number of processes.
+    """
 
     rank: int = 0
-    count: int = 1
+    size: int = 1
 
     @classmethod
-    def from_environment(cls) -> "ProcessGroup":
-        """Return the group that torchrun or another launcher describes; otherwise this process is the only one.
+    def from_environment(cls) -> "World":
+        """Return the processes that torchrun or another launcher describes; otherwise this process is the only one.
 
-        Variables that do not describe a group completely are ignored with a warning: some systems set RANK for purposes
-        of their own.
+        If their variables are incomplete, they are ignored with a warning: some systems set RANK for purposes of their
+        own.
         """
         values = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
-        rank, count = values["RANK"], values["WORLD_SIZE"]
-        if not rank and not count:
+        rank, size = values["RANK"], values["WORLD_SIZE"]
+        if not rank and not size:
             return cls()
-        if rank.isdecimal() and count.isdecimal() and int(rank) < int(count):
-            group = cls(int(rank), int(count))
-            if group.count == 1 or (values["MASTER_ADDR"] and values["MASTER_PORT"].isdecimal()):
-                return group
+        if rank.isdecimal() and size.isdecimal() and int(rank) < int(size):
+            world = cls(int(rank), int(size))
+            if world.size == 1 or (values["MASTER_ADDR"] and values["MASTER_PORT"].isdecimal()):
+                return world
         shown = ", ".join(f"{name}={value}" for name, value in values.items())
         log.warning("training in one process: the variables of a launcher are not complete (%s)", shown)
         return cls()
@@ -66,23 +71,23 @@ class ProcessGroup:
         Raises:
             ParameterError: if they cannot.
         """
-        if params.batch_size % self.count and params.grad_accum_steps % self.count:
+        if params.batch_size % self.size and params.grad_accum_steps % self.size:
             raise ParameterError(
                 f"train.batch_size is {params.batch_size} and train.grad_accum_steps is {params.grad_accum_steps}: "
-                f"{self.count} processes cannot share either evenly; make one of them a multiple of {self.count}"
+                f"{self.size} processes cannot share either evenly; make one of them a multiple of {self.size}"
             )
 
     @contextmanager
     def connected(self, device: torch.device) -> Iterator[None]:
         """Connect to the other processes; gloo for tensors on the CPU, NCCL for those on a GPU."""
-        if self.count == 1:
+        if self.size == 1:
             yield
             return
-        store, rank, count = next(rendezvous("env://"))
+        store, rank, size = next(rendezvous("env://"))
         # After a restart, torchrun's store still holds the addresses of the processes that died.
         attempt = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=attempt, rank=rank, world_size=count)
+        dist.init_process_group(backend, store=attempt, rank=rank, world_size=size)
         try:
             yield
         finally:
@@ -90,7 +95,7 @@ class ProcessGroup:
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Return a module that averages the gradients of `model` over the processes."""
-        if self.count == 1:
+        if self.size == 1:
             return model
         return DistributedDataParallel(
             model,
@@ -102,32 +107,32 @@ class ProcessGroup:
 
     def any_process(self, *flags: bool) -> list[bool]:
         """Return, for each flag, whether it is set in any process."""
-        if self.count == 1:
+        if self.size == 1:
             return list(flags)
         return [bool(total) for total in self._sum_numbers(*map(float, flags))]
 
     def mean_number(self, number: float) -> float:
         """Return the mean of a number over the processes."""
-        return number if self.count == 1 else self._sum_numbers(number)[0] / self.count
+        return number if self.size == 1 else self._sum_numbers(number)[0] / self.size
 
     def mean_tensor(self, tensor: Tensor) -> Tensor:
         """Return the mean of a tensor over the processes."""
-        if self.count == 1:
+        if self.size == 1:
             return tensor
         total = tensor.clone()
         dist.all_reduce(total)
-        return total / self.count
+        return total / self.size
 
     def divide_work(self, work: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
         """Return `work(items)`, where items is (N, …) and each process computes its share of the N results."""
-        if self.count == 1 or len(items) == 1:
+        if self.size == 1 or len(items) == 1:
             return work(items)
-        size = -(-len(items) // self.count)
-        share = items[self.rank * size : (self.rank + 1) * size]
-        result = torch.zeros(size, *items.shape[1:], dtype=items.dtype, device=items.device)
+        share_size = -(-len(items) // self.size)
+        share = items[self.rank * share_size : (self.rank + 1) * share_size]
+        result = torch.zeros(share_size, *items.shape[1:], dtype=items.dtype, device=items.device)
         if len(share):
             result[: len(share)] = work(share)
-        results = torch.empty(self.count * size, *items.shape[1:], dtype=items.dtype, device=items.device)
+        results = torch.empty(self.size * share_size, *items.shape[1:], dtype=items.dtype, device=items.device)
         dist.all_gather_single(results, result)
         return results[: len(items)]
 

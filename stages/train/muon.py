@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from stages.train.distributed import ProcessGroup
+from stages.train.distributed import World
 
 NEWTON_SCHULZ_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration
 
 
 class Muon(Optimizer):
-    """Muon for matrices, (…, rows, columns); leading dimensions count matrices.
+    """Muon for matrices, (…, rows, columns); leading dimensions are batch dimensions.
 
     Args:
         params: the matrices.
-        lr: learning rate; an update is lr * sqrt(max(1, rows / columns)) times an orthogonal matrix.
+        lr: learning rate; an update is lr * sqrt(max(1, rows / columns)) times a nearly semi-orthogonal matrix.
         momentum: Nesterov momentum.
         weight_decay: decoupled, multiplied by lr.
         newton_schulz_steps: iterations of the orthogonalization.
         dtype: precision of the orthogonalization.
-        group: processes that hold the same matrices and divide the work.
+        world: processes that hold the same matrices and divide the work.
     """
 
     def __init__(
@@ -38,35 +38,35 @@ class Muon(Optimizer):
         weight_decay: float = 0.0,
         newton_schulz_steps: int = 5,
         dtype: torch.dtype = torch.float32,
-        group: ProcessGroup | None = None,
+        world: World | None = None,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.newton_schulz_steps, self.dtype, self.group = newton_schulz_steps, dtype, group or ProcessGroup()
+        self.newton_schulz_steps, self.dtype, self.world = newton_schulz_steps, dtype, world or World()
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - closures are not supported
         """Update every matrix that has a gradient."""
-        for group in self.param_groups:
+        for param_group in self.param_groups:
             by_shape: dict[tuple[int, ...], list[Tensor]] = {}
-            for matrix in group["params"]:
+            for matrix in param_group["params"]:
                 if matrix.grad is not None:
                     by_shape.setdefault(tuple(sorted(matrix.shape[-2:])), []).append(matrix)
             for matrices in by_shape.values():
-                self._update(matrices, group)
+                self._update(matrices, param_group)
 
-    def _update(self, matrices: list[Tensor], group: dict[str, float]) -> None:
-        directions = [self._nesterov_momentum(matrix, group["momentum"]) for matrix in matrices]
+    def _update(self, matrices: list[Tensor], param_group: dict[str, float]) -> None:
+        directions = [self._nesterov_momentum(matrix, param_group["momentum"]) for matrix in matrices]
         stacked = torch.cat([_as_tall_matrices(direction) for direction in directions])
         work = partial(orthogonalize, steps=self.newton_schulz_steps, dtype=self.dtype)
-        updates = self.group.divide_work(work, stacked)
+        updates = self.world.divide_work(work, stacked)
         start = 0
         for matrix in matrices:
             rows, columns = matrix.shape[-2:]
             update = updates[start : start + matrix.shape[:-2].numel()]
             start += len(update)
             update = update if rows >= columns else update.mT
-            matrix.mul_(1 - group["lr"] * group["weight_decay"])
-            matrix.add_(update.reshape(matrix.shape), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+            matrix.mul_(1 - param_group["lr"] * param_group["weight_decay"])
+            matrix.add_(update.reshape(matrix.shape), alpha=-param_group["lr"] * max(1.0, rows / columns) ** 0.5)
 
     def _nesterov_momentum(self, matrix: Tensor, momentum: float) -> Tensor:
         assert matrix.grad is not None

@@ -4,13 +4,13 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from stages.train.distributed import ProcessGroup
+from stages.train.distributed import World
 from stages.train.muon import Muon
 from stages.train.params import TrainParams
 
 
 def make_optimizers(
-    model: nn.Module, params: TrainParams, dtype: torch.dtype, group: ProcessGroup | None = None
+    model: nn.Module, params: TrainParams, dtype: torch.dtype, world: World | None = None
 ) -> list[Optimizer]:
     """Return the optimizers for `train.optimizer`; each parameter group stores its full learning rate as `base_lr`.
 
@@ -21,23 +21,21 @@ def make_optimizers(
         model: the model to train.
         params: learning rates and weight decay.
         dtype: precision of Muon's orthogonalization.
-        group: processes that train the model together.
+        world: processes that train the model together.
     """
     if params.optimizer == "adamw":
         optimizers: list[Optimizer] = [
             AdamW(model.parameters(), params.lr, (0.9, 0.99), weight_decay=params.weight_decay)
         ]
     else:
-        optimizers = _muon_and_adam(model, params, dtype, group)
+        optimizers = _muon_and_adam(model, params, dtype, world)
     for optimizer in optimizers:
         for param_group in optimizer.param_groups:
             param_group["base_lr"] = param_group["lr"]
     return optimizers
 
 
-def _muon_and_adam(
-    model: nn.Module, params: TrainParams, dtype: torch.dtype, group: ProcessGroup | None
-) -> list[Optimizer]:
+def _muon_and_adam(model: nn.Module, params: TrainParams, dtype: torch.dtype, world: World | None) -> list[Optimizer]:
     matrices, embeddings, others = [], [], []
     for path, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
@@ -52,4 +50,4 @@ def _muon_and_adam(
     adam = AdamW(param_groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     if not matrices:
         return [adam]
-    return [Muon(matrices, params.lr, weight_decay=params.weight_decay, dtype=dtype, group=group), adam]
+    return [Muon(matrices, params.lr, weight_decay=params.weight_decay, dtype=dtype, world=world), adam]

@@ -17,7 +17,7 @@ from stages.models.base import LanguageModel, build_model, count_parameters
 from stages.models.params import ModelParams
 from stages.tokenizers.token_files import TokenSource
 from stages.train.batches import BatchSampler
-from stages.train.distributed import ProcessGroup
+from stages.train.distributed import World
 from stages.train.optimizers import make_optimizers
 from stages.train.params import RuntimeParams, TrainParams
 from stages.train.trainer import Trainer
@@ -37,10 +37,10 @@ def prepare_training(
     *,
     token_classes: Tensor | None = None,
     sources: Sequence[TokenSource] = (),
-    group: ProcessGroup | None = None,
+    world: World | None = None,
     initial_model: LanguageModel | None = None,
 ) -> tuple[LanguageModel, Trainer | None]:
-    """Return a new model, fitted as far as counting goes, and its trainer; None if it has no trainable weights.
+    """Return a new model, with its n-grams counted, and its trainer, or None if it has no trainable weights.
 
     Args:
         model_params: the architecture.
@@ -52,7 +52,7 @@ def prepare_training(
         val: validation tokens, (M,), on the same device.
         token_classes: see `Tokenizer.token_classes`, (3, V).
         sources: sources of the training tokens.
-        group: the processes that train the model together.
+        world: the processes that train the model together.
         initial_model: a model to copy the weights of, of an architecture that `check_same_architecture` accepts;
             n-grams are counted again.
 
@@ -60,7 +60,7 @@ def prepare_training(
         WorkError: if there is not enough memory to count n-grams.
         ParameterError: if the held-out part leaves too little to train on.
     """
-    group = group or ProcessGroup()
+    world = world or World()
     torch.manual_seed(params.seed)
     model = build_model(model_params, vocab_size, select_dtype(compute, train.device))
     if initial_model:
@@ -76,12 +76,23 @@ def prepare_training(
         start = held_out_start(len(train), block_size, params.held_out_fraction)
         sampled, held_out = train[:start], held_out_windows(train, start, block_size, MAX_HELD_OUT_WINDOWS)
     sampler = BatchSampler(
-        sampled, params.window_size or block_size, params.batch_size, params.seed, group.rank, group.count, sources
+        sampled, params.window_size or block_size, params.batch_size, params.seed, world.rank, world.size, sources
     )
-    optimizers = make_optimizers(model, params, model.compute_dtype, group)
+    optimizers = make_optimizers(model, params, model.compute_dtype, world)
     val_windows = evenly_spaced_windows(val, block_size, params.eval_windows)
-    forward_model = group.wrap(compile_model(model, params, train.device), train.device)
-    return model, Trainer(model, sampler, optimizers, val_windows, params, runtime, forward_model, group, held_out)
+    forward_model = world.wrap(compile_model(model, params, train.device), train.device)
+    trainer = Trainer(
+        model,
+        sampler,
+        optimizers,
+        val_windows=val_windows,
+        held_out_windows=held_out,
+        params=params,
+        runtime=runtime,
+        forward_model=forward_model,
+        world=world,
+    )
+    return model, trainer
 
 
 def held_out_start(length: int, block_size: int, fraction: float) -> int:
@@ -134,7 +145,9 @@ def check_same_architecture(source: LanguageModel, target: LanguageModel) -> Non
     """
     weights, targets = dict(source.named_parameters()), dict(target.named_parameters())
     if {name: weight.shape for name, weight in weights.items()} != {name: t.shape for name, t in targets.items()}:
-        wanted = target.params.model_dump(include=SHAPE_KEYS)
+        # Positions in `gpt` are relative, so no weight depends on its block size.
+        keys = SHAPE_KEYS - {"block_size"} if target.params.kind == "gpt" else SHAPE_KEYS
+        wanted = target.params.model_dump(include=keys)
         found = {name: value for name, value in source.params.model_dump().items() if value != wanted.get(name, value)}
         differences = ", ".join(f"model.{name} is {value} there, {wanted[name]} here" for name, value in found.items())
         raise ModelError(

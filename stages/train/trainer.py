@@ -16,8 +16,8 @@ from stages.core.logs import log, progress_bar
 from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import Windows
 from stages.models.base import LanguageModel
-from stages.train.batches import Batch, BatchSampler
-from stages.train.distributed import ProcessGroup
+from stages.train.batches import BatchSampler
+from stages.train.distributed import World
 from stages.train.muon import Muon
 from stages.train.params import RuntimeParams, TrainParams
 from stages.train.schedule import lr_factor, muon_momentum
@@ -32,7 +32,7 @@ class CurvePoint:
         tokens: tokens predicted so far.
         train_loss: mean training loss since the previous point.
         val_loss: loss on `train.eval_windows` windows of the validation text.
-        lr: learning rate.
+        lr: `train.lr` times the factor of the schedule, which also scales lr_embedding and lr_head.
         held_out_loss: loss on windows of the held-out part of the training text, if there is one.
     """
 
@@ -49,8 +49,8 @@ class CurvePoint:
         return self.val_loss if self.held_out_loss is None else self.held_out_loss
 
 
-DIVERGED = 2.0  # times the loss of a uniform distribution; the initial weights of every model here give less
-COLUMNS = tuple(field.name for field in fields(CurvePoint) if field.name != "held_out_loss")
+DIVERGENCE_FACTOR = 2.0  # the initial loss of every model here is less than this times that of a uniform prediction
+CURVE_COLUMNS = tuple(field.name for field in fields(CurvePoint) if field.name != "held_out_loss")
 
 
 def _do_nothing(*_: object) -> None:
@@ -62,14 +62,14 @@ class Trainer:
 
     Args:
         model: the model, on the device to train on.
-        sampler: of training batches.
-        optimizers: for the weights of the model.
+        sampler: sampler of training batches.
+        optimizers: optimizers of the weights of the model.
         val_windows: windows for the validation loss of the curve.
-        held_out: windows of the held-out part of the training text, if there is one.
+        held_out_windows: windows of the held-out part of the training text, if there is one.
         params: how to train.
         runtime: how often to log.
         forward_model: what computes the loss: the model itself, or compiled or wrapped for several processes.
-        group: the processes that train the model together.
+        world: the processes that train the model together.
     """
 
     def __init__(
@@ -77,18 +77,19 @@ class Trainer:
         model: LanguageModel,
         sampler: BatchSampler,
         optimizers: list[Optimizer],
+        *,
         val_windows: Windows,
+        held_out_windows: Windows | None = None,
         params: TrainParams,
         runtime: RuntimeParams,
         forward_model: nn.Module | None = None,
-        group: ProcessGroup | None = None,
-        held_out: Windows | None = None,
+        world: World | None = None,
     ) -> None:
-        self.held_out = held_out
-        self.model, self.sampler, self.optimizers, self.val_windows = model, sampler, optimizers, val_windows
+        self.model, self.sampler, self.optimizers = model, sampler, optimizers
+        self.val_windows, self.held_out_windows = val_windows, held_out_windows
         self.params, self.runtime = params, runtime
         self.forward_model = model if forward_model is None else forward_model
-        self.group = group or ProcessGroup()
+        self.world = world or World()
         self.ema = [weight.detach().clone() for weight in model.parameters()] if params.ema_decay else []
         self.best_weights: list[Tensor] = []  # of the point with the lowest selection_loss, if train.keep is `best`
         self.step = 0
@@ -104,7 +105,7 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """Return the progress in steps: the number of steps, or the used share of `train.max_seconds`, if larger."""
+        """Return the progress in steps: the larger one of the step and `max_steps` times the used share of the time."""
         time_share = self.seconds / self.params.max_seconds if self.params.max_seconds else 0.0
         return max(self.step, time_share * self.params.max_steps)
 
@@ -138,7 +139,7 @@ class Trainer:
         self.model.train()
         first_progress, first_tokens, start = self.progress, self.tokens_seen, time.monotonic()
         with progress_bar() as progress:
-            task = progress.add_task("train", total=self.params.max_steps, completed=self.step, note="")
+            task = progress.add_task("train", total=self.params.max_steps, completed=int(self.progress), note="")
             while not self.is_done:
                 lr = self.take_step()
                 if self.step % self.runtime.log_every == 0:
@@ -156,25 +157,29 @@ class Trainer:
                 progress.update(task, completed=self.progress)
                 if not self.is_done:
                     after_step()
+        if self.progress < self.params.max_steps:
+            log.info(
+                "stopped at step %d: the last %d points are no better (train.patience)", self.step, self.params.patience
+            )
         self.check_not_diverged()
         before_end()
         self._finish()
         self.model.eval()
 
     def take_step(self) -> float:
-        """Take one optimizer step and return its learning rate."""
+        """Take one optimizer step and return `train.lr` times the factor of the schedule."""
         lr = self._set_learning_rates()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         start = time.monotonic()
-        if self.group.count > 1:  # dropout differs between processes, but not after a restart
-            torch.manual_seed((self.params.seed + self.step * self.group.count + self.group.rank) % 2**63)
+        if self.world.size > 1:  # dropout differs between processes, but not after a restart
+            torch.manual_seed((self.params.seed + self.step * self.world.size + self.world.rank) % 2**63)
         batches = list(self.sampler.sample_step(self.params.grad_accum_steps))
         losses = [
             self._backward(batch, len(batches), is_last=index == len(batches) - 1)
             for index, batch in enumerate(batches)
         ]
-        loss = self.group.mean_tensor(torch.stack(losses).mean())
+        loss = self.world.mean_tensor(torch.stack(losses).mean())
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.params.grad_clip or torch.inf)
         self._note_nonfinite(loss + grad_norm)
         for optimizer in self.optimizers:
@@ -184,7 +189,7 @@ class Trainer:
         if self.params.max_seconds and loss.device.type != "cpu":
             torch.get_device_module(loss.device).synchronize()
         if self.params.max_seconds:  # averaged, so that all processes stop at the same step
-            self.seconds = self.group.mean_number(self.seconds + time.monotonic() - start)
+            self.seconds = self.world.mean_number(self.seconds + time.monotonic() - start)
         self._update_ema()
         return lr
 
@@ -210,7 +215,7 @@ class Trainer:
         self.losses.clear()
         with self._ema_weights():
             val_loss = evaluate_loss(self.model, [self.val_windows]).loss
-            held_out_loss = evaluate_loss(self.model, [self.held_out]).loss if self.held_out else None
+            held_out_loss = evaluate_loss(self.model, [self.held_out_windows]).loss if self.held_out_windows else None
             point = CurvePoint(self.step, self.tokens_seen, train_loss, val_loss, lr, held_out_loss)
             lowest = min((earlier.selection_loss for earlier in self.curve), default=torch.inf)
             if self.params.keep == "best" and point.selection_loss < lowest:
@@ -218,9 +223,10 @@ class Trainer:
         self.curve.append(point)
 
     def check_not_diverged(self) -> None:
-        """Check that the training loss at the end is at most DIVERGED times that of a uniform prediction.
+        """Check that training has not diverged, unless the best weights are kept instead of the last.
 
-        Nothing is checked if the best weights are kept instead of the last.
+        The last training loss must be less than DIVERGENCE_FACTOR * max(1, log V), where log V is the loss of a uniform
+        prediction, and the last validation loss must be finite.
 
         Raises:
             WorkError: if training has diverged.
@@ -228,7 +234,7 @@ class Trainer:
         point = self.curve[-1]
         if self.params.keep == "best":
             return
-        limit = DIVERGED * max(1.0, math.log(self.model.vocab_size))
+        limit = DIVERGENCE_FACTOR * max(1.0, math.log(self.model.vocab_size))
         if not (point.train_loss < limit and math.isfinite(point.val_loss)):
             raise WorkError(
                 f"training has diverged: at the last step, {self.step}, the training loss is {point.train_loss:.4g} "
@@ -238,15 +244,15 @@ class Trainer:
 
     def curve_table(self) -> tuple[tuple[str, ...], list[tuple[int | float, ...]]]:
         """Return the columns and the rows of the curve; `held_out_loss` is one of them if a part is held out."""
-        columns = (*COLUMNS, "held_out_loss") if self.held_out else COLUMNS
+        columns = (*CURVE_COLUMNS, "held_out_loss") if self.held_out_windows else CURVE_COLUMNS
         return columns, [astuple(point)[: len(columns)] for point in self.curve]
 
-    def _backward(self, batch: Batch, batch_count: int, is_last: bool) -> Tensor:
+    def _backward(self, batch: Windows, batch_count: int, is_last: bool) -> Tensor:
         """Add the gradient of a batch, weighted by 1 / batch_count, and return its loss."""
         # The processes exchange gradients once per step.
-        synchronization = nullcontext() if is_last or self.group.count == 1 else self.forward_model.no_sync()  # type: ignore[operator]
+        synchronization = nullcontext() if is_last or self.world.size == 1 else self.forward_model.no_sync()  # type: ignore[operator]
         with synchronization:
-            logits = self.forward_model(batch.inputs, text_positions=batch.text_positions)
+            logits = self.forward_model(batch.inputs, train_positions=batch.train_positions)
             loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
             torch.autograd.backward(loss / batch_count)
         return loss.detach()
@@ -296,6 +302,9 @@ class Trainer:
 
     @torch.no_grad()
     def _finish(self) -> None:
+        if self.best_weights:
+            best_point = min(self.curve, key=lambda point: point.selection_loss)
+            log.info("kept the weights of step %d, the best point (train.keep)", best_point.step)
         self._swap_ema_weights()
         for weight, best in zip(self.model.parameters(), self.best_weights, strict=False):
             weight.copy_(best)

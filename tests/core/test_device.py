@@ -74,8 +74,11 @@ def test_the_quota_of_a_container_limits_the_threads(own, files, cores, tmp_path
         path = tmp_path / "cgroups" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + "\n")
-    assert available_cores(tmp_path / "cgroups", tmp_path / "own") == cores
-    assert available_cores(tmp_path / "cgroups", tmp_path / "missing") == 64
+    monkeypatch.setattr("stages.core.device.CGROUPS", tmp_path / "cgroups")
+    monkeypatch.setattr("stages.core.device.OWN_CGROUPS", tmp_path / "own")
+    assert available_cores() == cores
+    monkeypatch.setattr("stages.core.device.OWN_CGROUPS", tmp_path / "missing")
+    assert available_cores() == 64
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_documents_of_another_folio_are_refused(tmp_path: Path):
 )
 def test_a_table_with_impossible_values_is_refused(tmp_path, documents):
     write_documents(tmp_path / "corpus.txt", documents)
-    with pytest.raises(TextError, match=r"documents\.npy is damaged \(impossible values\); `dvc repro -f download`"):
+    with pytest.raises(TextError, match=r"documents\.npy is damaged \(impossible values\); run `dvc repro -f d"):
         read_documents(tmp_path / "corpus.txt")
 
 

@@ -80,8 +80,8 @@ def test_the_message_about_a_value_that_may_be_chosen_says_so(tmp_path):
     with pytest.raises(ParameterError) as error:
         read_explicit(path, "train", TrainParams)
     assert str(error.value) == (
-        f"{path}: train.seed is 'one' (str): input should be a valid integer; "
-        f"{path}: train.lr is 'fast' (str): input should be a valid number, or auto"
+        f"{path}: train.seed is 'one' (str): it must be a valid integer; "
+        f"{path}: train.lr is 'fast' (str): it must be a valid number, or auto"
     )
 
 
@@ -111,7 +111,7 @@ BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}
         (BOMB + "train: {seed: *a39}", "train.seed is [[[...]"),
         (BOMB + "budget: *a39", "budget is [[[...]"),
         (BOMB + "download: {sources: {a: *a39}}", "download.sources.a is [[[...]"),
-        ("download: {sources: {a: 1.0e+308}}", "download.sources.a is 1e+308 (float): input should be less than"),
+        ("download: {sources: {a: 1.0e+308}}", "download.sources.a is 1e+308 (float): it must be less than"),
         ("train: {batch_size: 1000000000000000000000}", "batch_size is 1000000000000000000000: it must be at most"),
         ('train: {init_from: "a\\0b"}', "train.init_from is 'a\\x00b'"),
         ("sample: {top_p: 2}", "sample.top_p is 2"),

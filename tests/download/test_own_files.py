@@ -13,8 +13,8 @@ import pytest
 
 from stages.core.documents import read_documents
 from stages.core.errors import TextError
+from stages.download.corpus_writer import write_corpus
 from stages.download.own_files import read_own_files
-from stages.download.storage import write_corpus
 
 MAX_BYTES = 10**9
 ROWS = ["first\nline", "second – with a dash", "third 😀"]
@@ -82,7 +82,8 @@ def test_every_text_file_is_a_document_in_the_order_of_paths(own: Path, ending: 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b'{"body": "x"}\n', "has no column 'text' (it has: body); set download.column"),
+        ("a.jsonl", b'{"body": "x"}\n', "row 1 has no column 'text' (it has: body); set download.column, or correct"),
+        ("a.jsonl", b'{"text": "x"}\n{"txt": "y"}\n', "row 2 has no column 'text' (it has: txt)"),
         ("a.jsonl", b'{"text": "x"}\n{"text": 5}\n', "row 2 has 5 in column 'text', which is not a string; remove"),
         ("a.jsonl", b'{"text": "x"}\n\n{"text": 5}\n', "row 3 has 5 in column 'text'"),
         ("a.jsonl", b"no json\n", "is not JSON Lines"),
@@ -101,7 +102,7 @@ def test_every_text_file_is_a_document_in_the_order_of_paths(own: Path, ending: 
         ("a.txt", "a first line\n".encode("utf-16-be"), "is UTF-16BE, not UTF-8"),
         ("a.txt", "a first line\n".encode("utf-32-le"), "is UTF-32LE, not UTF-8"),
         ("a.jsonl", '{"text": "x"}\n'.encode("utf-16"), "is UTF-16"),
-        ("a.jsonl", b'{"text": "\\ud83d"}\n', "row 1 has half of a surrogate pair"),
+        ("a.jsonl", b'{"text": "\\ud83d"}\n', "row 1 has an unpaired surrogate"),
         ("a.jsonl", b'{"text": "x"}\n\n["x"]\n', "line 3 is not an object"),
         ("a.jsonl", b'{"text": "x"}\n{"text"\n', "line 2: Expecting"),
         ("a.jsonl", b"[" * 100_000, "is not JSON Lines"),

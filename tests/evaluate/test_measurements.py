@@ -12,6 +12,7 @@ from stages.evaluate.measurements import (
     convert_loss,
     fit_kneser_ney,
     measure_losses,
+    measure_overlap,
     model_metrics,
     sliding_loss,
     window_sizes,
@@ -23,7 +24,7 @@ from stages.losses.windows import blockwise_windows, sliding_windows
 from stages.models.base import build_model
 from stages.models.bigram import Bigram
 from stages.models.model_folder import TrainedModel
-from stages.models.ngram.ram_check import bytes_per_token
+from stages.models.ngram.ngram_memory import bytes_per_token
 from stages.tokenizers.byte import ByteTokenizer
 from stages.tokenizers.char import CharTokenizer
 from tests.conftest import model_params, randomize
@@ -73,6 +74,16 @@ def test_the_training_loss_is_measured_in_batches_of_windows_and_on_a_text_short
     assert metrics["train_loss"] == pytest.approx(1.5 * math.log(2))
 
 
+@pytest.mark.parametrize("copied", [slice(0, 0), slice(0, 5000), slice(5000, 10_000)], ids=["none", "first", "second"])
+def test_copied_validation_text_is_found_wherever_it_is(trained, monkeypatch, copied):
+    monkeypatch.setattr("stages.evaluate.measurements.OVERLAP_SAMPLES", 10)
+    generator = torch.Generator().manual_seed(1)
+    train, val = (torch.randint(3, (10_000,), generator=generator, dtype=torch.uint8) for _ in range(2))
+    val[copied] = train[copied]
+    share = measure_overlap(trained, train, val)["val_copied_share"]
+    assert share == pytest.approx((copied.stop - copied.start) / 10_000, abs=0.05)
+
+
 def test_a_loss_per_token_is_converted_to_characters_and_bytes():
     val = torch.tensor(list("aä水".encode()))  # six bytes, the first is not predicted
     assert convert_loss(1.0, val, ByteTokenizer()) == pytest.approx((5 / 2, 5 / 5))
@@ -113,7 +124,7 @@ def test_the_baseline_counts_as_much_as_the_free_memory_allows(trained, monkeypa
     whole = fit_kneser_ney(trained, train)
     assert not caplog.records
     per_token = bytes_per_token(trained.model.params.ngram_order, 3, cross_fitting=False)
-    for module in ("stages.evaluate.measurements", "stages.models.ngram.ram_check"):
+    for module in ("stages.evaluate.measurements", "stages.models.ngram.ngram_memory"):
         monkeypatch.setattr(f"{module}.free_bytes", lambda: 100 * per_token)
     part = fit_kneser_ney(trained, train)
     assert "only 100 of 1000 tokens are counted" in caplog.text

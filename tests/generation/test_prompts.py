@@ -1,6 +1,6 @@
 import pytest
 
-from stages.core.errors import TextError
+from stages.core.errors import ParameterError, TextError
 from stages.generation.prompts import default_prompt, replace_unknown
 from stages.tokenizers.byte import ByteTokenizer
 from stages.tokenizers.char import CharTokenizer
@@ -39,7 +39,7 @@ def test_unknown_characters_are_removed_or_replaced_by_the_nearest(unknown, text
     ("text", "unknown", "message"),
     [
         ("", "error", "the text is empty"),
-        ("777", "skip", "nothing is left of the text without its 3 unknown characters"),
+        ("777", "skip", r"the text has only unknown characters \(3\)"),
     ],
 )
 def test_an_empty_prompt_is_refused(text, unknown, message):
@@ -47,10 +47,21 @@ def test_an_empty_prompt_is_refused(text, unknown, message):
         replace_unknown(text, TOKENIZER, unknown)
 
 
+def test_a_long_list_of_unknown_characters_is_cut():
+    with pytest.raises(TextError, match=r"U\+0113.* and 5 more; remove them"):
+        replace_unknown("".join(map(chr, range(0x100, 0x119))), TOKENIZER, "error")
+
+
+@pytest.mark.parametrize("text", [5, b"a", ["a"], None])
+def test_a_text_that_is_no_string_is_refused(text):
+    with pytest.raises(ParameterError, match=r"the text is \w+: it must be a str"):
+        replace_unknown(text, TOKENIZER, "error")
+
+
 @pytest.mark.parametrize("tokenizer", [TOKENIZER, ByteTokenizer()], ids=["char", "byte"])
 @pytest.mark.parametrize("policy", ["error", "skip", "nearest"])
 def test_half_a_surrogate_pair_is_refused(tokenizer, policy):
-    with pytest.raises(TextError, match=r"'\\udce9' at position 1 is half of a surrogate pair"):
+    with pytest.raises(TextError, match=r"'\\udce9' at position 1 is an unpaired surrogate"):
         replace_unknown("a\udce9", tokenizer, policy)
 
 

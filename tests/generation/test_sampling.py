@@ -79,7 +79,7 @@ def test_the_smallest_and_largest_uniforms_select_possible_tokens(uniforms):
 )  # fmt: skip
 def test_values_outside_their_range_are_named(values):
     ((name, value),) = values.items()
-    with pytest.raises(ParameterError, match=rf"^generate\.{name} is {value!r} \(\w+\): input should be"):
+    with pytest.raises(ParameterError, match=rf"^generate\.{name} is {value!r} \(\w+\): it must be"):
         check_section(values, SamplingParams, "generate")
 
 

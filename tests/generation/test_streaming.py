@@ -9,8 +9,8 @@ from stages.generation.params import SamplingParams
 from stages.generation.sampling import sample_token
 from stages.generation.streaming import draw_uniforms, generate_tokens, stream_tokens
 from stages.models.base import LanguageModel, build_model
-from stages.models.gpt_decoder import GptDecoder
-from stages.models.gpt_numpy_decoder import NumpyGptDecoder
+from stages.models.gpt_numpy_decoder import NumpyGPTDecoder
+from stages.models.gpt_torch_decoder import TorchGPTDecoder
 from stages.models.reference_generator import generate_reference
 from stages.tokenizers.char import CharTokenizer
 from tests.conftest import model_params, randomize
@@ -77,7 +77,12 @@ def test_within_a_block_the_most_likely_text_is_that_of_the_reference_generator(
 
 @pytest.mark.parametrize(
     ("kind", "texts", "decoder"),
-    [("gpt", 1, NumpyGptDecoder), ("gpt", 2, GptDecoder), ("head", 1, BlockDecoder), ("average", 2, WindowDecoder)],
+    [
+        ("gpt", 1, NumpyGPTDecoder),
+        ("gpt", 2, TorchGPTDecoder),
+        ("head", 1, BlockDecoder),
+        ("average", 2, WindowDecoder),
+    ],
 )
 def test_each_kind_of_model_has_its_decoder(kind, texts, decoder):
     assert isinstance(make_decoder(random_model(kind=kind), texts), decoder)
@@ -117,7 +122,7 @@ def test_the_temperature_changes_what_is_generated():
 @pytest.mark.parametrize("changes", [changes for changes in MODELS if changes.get("kind", "gpt") == "gpt"], ids=str)
 @torch.inference_mode()
 def test_the_fast_decoder_gives_the_logits_of_the_model(changes, monkeypatch):
-    monkeypatch.setattr("stages.models.gpt_decoder.TABLE_LENGTH", 8)
+    monkeypatch.setattr("stages.models.gpt_torch_decoder.TABLE_LENGTH", 8)
     model, text = random_model(**changes), torch.randint(VOCAB_SIZE, (2, 3 * BLOCK))
     compare_decoder_with_model(model, text)
 

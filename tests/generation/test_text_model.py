@@ -6,7 +6,7 @@ import torch
 from stages import load
 from stages.core.errors import ParameterError, TextError
 from stages.core.records import TrainingRecord
-from stages.generation.params import SamplingParams
+from stages.generation.params import GenerationParams
 from stages.generation.text_model import TextModel, cut_at_stop, stream_until_stop
 from stages.models.base import build_model
 from stages.models.model_folder import TrainedModel, save_model
@@ -26,21 +26,21 @@ def text_model() -> TextModel:
 
 
 def test_streaming_gives_the_same_text(text_model):
-    whole = text_model.generate_samples("ab", 30, SamplingParams(), [3])[0].text
-    assert "ab" + "".join(text_model.stream("ab", 30, SamplingParams(), 3)) == whole
+    whole = text_model.generate_samples("ab", GenerationParams(max_new_tokens=30), [3])[0].text
+    assert "ab" + "".join(text_model.stream("ab", GenerationParams(max_new_tokens=30), 3)) == whole
 
 
 def test_stop_texts_end_a_sample_before_them_streamed_or_not(text_model):
-    whole = text_model.generate_samples("ab", 60, SamplingParams(), [3])[0].text
+    whole = text_model.generate_samples("ab", GenerationParams(max_new_tokens=60), [3])[0].text
     stop = [whole[20:23], "dddddd"]
-    stopped = text_model.generate_samples("ab", 60, SamplingParams(), [3], stop)[0].text
+    stopped = text_model.generate_samples("ab", GenerationParams(max_new_tokens=60, stop=stop), [3])[0].text
     assert stopped == "ab" + cut_at_stop(whole[2:], stop)
-    assert "ab" + "".join(text_model.stream("ab", 60, SamplingParams(), 3, stop)) == stopped
+    assert "ab" + "".join(text_model.stream("ab", GenerationParams(max_new_tokens=60, stop=stop), 3)) == stopped
     assert len(stopped) <= 20
 
 
 def test_log_probability_and_bits_belong_to_what_was_written(text_model):
-    (sample,) = text_model.generate_samples("a", 5, SamplingParams(), [3])
+    (sample,) = text_model.generate_samples("a", GenerationParams(max_new_tokens=5), [3])
     ids = torch.from_numpy(TOKENIZER.encode(sample.text)).long()[None]
     logs = text_model.model(ids[:, :-1]).log_softmax(-1).gather(-1, ids[:, 1:, None]).detach()
     assert sample.log_probability == pytest.approx(float(logs.sum()), rel=1e-4)
@@ -48,9 +48,9 @@ def test_log_probability_and_bits_belong_to_what_was_written(text_model):
 
 
 def test_the_log_probability_of_a_stopped_sample_is_that_of_the_text_that_is_shown(text_model):
-    whole = text_model.generate_samples("ab", 60, SamplingParams(), [3])[0].text
-    (stopped,) = text_model.generate_samples("ab", 60, SamplingParams(), [3], [whole[20:23]])
-    (cut,) = text_model.generate_samples("ab", len(stopped.text) - 2, SamplingParams(), [3])
+    whole = text_model.generate_samples("ab", GenerationParams(max_new_tokens=60), [3])[0].text
+    (stopped,) = text_model.generate_samples("ab", GenerationParams(max_new_tokens=60, stop=[whole[20:23]]), [3])
+    (cut,) = text_model.generate_samples("ab", GenerationParams(max_new_tokens=len(stopped.text) - 2), [3])
     assert len(stopped.text) > 2
     assert stopped == cut
 
@@ -95,7 +95,7 @@ def test_a_possible_beginning_of_a_stop_text_is_held_back(pieces, stop, expected
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"top_p": 0.0}, r"generate\.top_p is 0.0 \(float\): input should be greater than 0"),
+        ({"top_p": 0.0}, r"generate\.top_p is 0.0 \(float\): it must be greater than 0"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"unknown": "skipp"}, "unknown is 'skipp': it must be one of error, skip, nearest"),
         ({"max_new_tokens": -1}, "max_new_tokens is -1"),

@@ -31,6 +31,6 @@ def test_the_benchmark_runs_to_its_end(device, tmp_path, monkeypatch):
     assert results["race_default"]["steps"] == results["race_without_prior"]["steps"] == 4
     assert results["tests"]["exit_code"] == 0
     table = Path("gpu.md").read_text()
-    assert "| two runs end with equal bits | yes |" in table
+    assert "| two runs are bit-identical | yes |" in table
     assert "error" not in table
     assert table.count("\n| ") == 17

@@ -13,7 +13,7 @@ import torch
 
 from stages import load
 from stages.core.errors import Interrupted
-from stages.generation.params import SamplingParams
+from stages.generation.params import GenerationParams
 from stages.models.model_folder import load_model
 from stages.train.checkpoint import TrainingCheckpoint
 from tests.conftest import make_text
@@ -32,8 +32,9 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Path("data/raw/corpus.txt").write_text(make_text(300))
     monkeypatch.setattr("stages.evaluate.measurements.OVERLAP_LENGTH", 10)
     monkeypatch.setattr("stages.train.command.SAMPLE_LENGTH", 5)
-    for module in ("smoothing", "cross_fitting"):  # so that a small text also has sparse rows
-        monkeypatch.setattr(f"stages.models.ngram.{module}.MAX_DENSE_ENTRIES", 600)
+    # So that a small text also has sparse rows.
+    monkeypatch.setattr("stages.models.ngram.smoothing.MAX_DENSE_ENTRIES", 600)
+    monkeypatch.setattr("stages.models.ngram.cross_fitting.MAX_FOLD_DENSE_ENTRIES", 600)
     deterministic = torch.are_deterministic_algorithms_enabled()
     yield
     torch.use_deterministic_algorithms(deterministic)
@@ -156,8 +157,8 @@ def test_the_library_generates_and_scores_on_a_gpu():
     expected = load(), load().score(text)
     with on_standin():
         model = load(device=DEVICE)
-        sampling = SamplingParams(temperature=0.8, top_k=5, top_p=0.9, min_p=0.01)
+        params = GenerationParams(max_new_tokens=40, temperature=0.8, top_k=5, top_p=0.9, min_p=0.01)
         assert model.generate("the ", 40, seed=3) == expected[0].generate("the ", 40, seed=3)
         assert model.score(text) == pytest.approx(expected[1], abs=1e-5)
-        streamed = "".join(model.stream("the ", 40, sampling, seed=3))
-        assert model.generate_samples("the ", 40, sampling, [3])[0].text == "the " + streamed
+        streamed = "".join(model.stream("the ", params, seed=3))
+        assert model.generate_samples("the ", params, [3])[0].text == "the " + streamed

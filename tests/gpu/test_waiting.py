@@ -24,8 +24,9 @@ from tests.gpu.standin import DEVICE, WAITS, on_standin
 
 @pytest.fixture(autouse=True)
 def _sparse_rows(monkeypatch):
-    for module in ("smoothing", "cross_fitting"):  # so that a small text also has sparse rows
-        monkeypatch.setattr(f"stages.models.ngram.{module}.MAX_DENSE_ENTRIES", 600)
+    # So that a small text also has sparse rows.
+    monkeypatch.setattr("stages.models.ngram.smoothing.MAX_DENSE_ENTRIES", 600)
+    monkeypatch.setattr("stages.models.ngram.cross_fitting.MAX_FOLD_DENSE_ENTRIES", 600)
 
 
 WITH_EXPERTS = model_params(prior="kneser_ney", ngram_order=5, cache_lm=True, block_size=32, sliding_window=8)
@@ -119,11 +120,11 @@ def test_a_training_step_with_fixed_sizes_is_one_graph(tokens, tokenizer, monkey
     randomize(model)
     positions = torch.arange(64).view(2, 32)
     ids = tokens[positions].long()
-    expected = model(ids, text_positions=positions)
+    expected = model(ids, train_positions=positions)
     monkeypatch.setattr(MatchingPairs, "find", MatchMatrix.find)
     monkeypatch.setattr(BackoffTable, "_add_entries", add_padded)
     monkeypatch.setattr(GPT, "_expert_outputs_uncompiled", GPT._expert_outputs)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.testing.assert_close(compiled(ids, text_positions=positions), expected)
+        torch.testing.assert_close(compiled(ids, train_positions=positions), expected)

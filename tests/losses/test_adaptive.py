@@ -12,9 +12,9 @@ from stages.losses.windows import sliding_windows
 from stages.models.base import LanguageModel, build_model
 from stages.models.gpt import GPT
 from stages.models.kneser_ney import KneserNey
+from stages.models.ngram.adaptive_experts import AdaptiveCounts, AdaptiveExperts
 from stages.models.ngram.context_index import ContextIndex
 from stages.models.ngram.ngram_experts import expert_probs
-from stages.models.ngram.running_experts import RunningCounts, RunningExperts
 from tests.conftest import model_params
 
 VOCAB_SIZE, BLOCK_SIZE, START = 7, 12, 301
@@ -80,11 +80,11 @@ def test_a_training_text_may_be_shorter_than_an_n_gram(order, start):
 def test_other_experts_use_all_text_before_each_token(cache_lm, size):
     params = model_params(block_size=BLOCK_SIZE, prior="kneser_ney", cache_lm=cache_lm, context_experts=True)
     token_classes = TOKEN_CLASSES.long()
-    experts = RunningExperts(params, VOCAB_SIZE, TEXT, START, token_classes)
+    experts = AdaptiveExperts(params, VOCAB_SIZE, TEXT, START, token_classes)
     index = ContextIndex(VOCAB_SIZE)  # empty: all occurrences are in the window, which is the whole text
     index.token_classes = token_classes
     for begin, end in chunks(size):
-        found = experts.predict(begin, end)
+        found = experts.predict_and_read(begin, end)
         fitted = KneserNey(params, VOCAB_SIZE)
         fitted.fit(TEXT[:begin])
         window = TEXT[None, max(START - 1, end - 1 - max(BLOCK_SIZE, end - begin)) : end - 1]
@@ -112,9 +112,9 @@ def test_no_prediction_depends_on_a_later_token(kind, size):
 @pytest.mark.parametrize("kind", KINDS)
 def test_chunks_change_nothing_but_the_counts_if_nothing_is_learned(kind, monkeypatch):
     model = new_model(kind)
-    monkeypatch.setattr("stages.models.output_learning.LEARNING_RATE", 0.0)
-    read = RunningCounts.read
-    monkeypatch.setattr(RunningCounts, "read", lambda counts, _: None if counts.end else read(counts, START))
+    monkeypatch.setattr("stages.models.dynamic_evaluation.LEARNING_RATE", 0.0)
+    read = AdaptiveCounts.read
+    monkeypatch.setattr(AdaptiveCounts, "read", lambda counts, _: None if counts.end else read(counts, START))
     at_once = logits_of(model, TEXT[: START + BLOCK_SIZE], BLOCK_SIZE)
     for size in (1, 3, BLOCK_SIZE - 1):
         assert_close(logits_of(model, TEXT[: START + BLOCK_SIZE], size), at_once)
@@ -125,7 +125,9 @@ def test_the_network_is_that_of_the_model():
     assert isinstance(model, GPT)
     (logits,) = model.adaptive_logits(TEXT[: START + BLOCK_SIZE], START, BLOCK_SIZE)
     token_classes = TOKEN_CLASSES.long()
-    log_probs = RunningExperts(model.params, VOCAB_SIZE, TEXT, START, token_classes).predict(START, START + BLOCK_SIZE)
+    log_probs = AdaptiveExperts(model.params, VOCAB_SIZE, TEXT, START, token_classes).predict_and_read(
+        START, START + BLOCK_SIZE
+    )
     model._expert_log_probs = lambda *_: log_probs  # type: ignore[method-assign]
     assert_close(logits, model(TEXT[None, START - 1 : START - 1 + BLOCK_SIZE]))
 

@@ -26,7 +26,7 @@ def test_the_loss_is_the_mean_over_all_windows_whatever_their_lengths():
     measured = evaluate_loss(model, blockwise_windows(ids, 5, 2))
     assert measured.loss == pytest.approx(expected.item(), rel=1e-5)
     assert measured.accuracy == pytest.approx(float((model(ids[None, :-1])[0].argmax(-1) == ids[1:]).float().mean()))
-    assert measured.counts.tolist() == [3, 3, 2, 2, 2]
+    assert measured.num_scored.tolist() == [3, 3, 2, 2, 2]
 
 
 def test_loss_by_position_belongs_to_its_position():
@@ -59,7 +59,7 @@ def test_many_logits_are_computed_a_few_windows_at_a_time(monkeypatch):
     in_parts = evaluate_loss(model, blockwise_windows(TEXT, 5, 4))
     assert shapes == [(3, 5), (1, 5), (1, 2)]
     assert in_parts.loss == pytest.approx(at_once.loss)
-    assert torch.equal(in_parts.counts, at_once.counts)
+    assert torch.equal(in_parts.num_scored, at_once.num_scored)
 
 
 def test_token_losses_are_those_of_the_counted_positions():

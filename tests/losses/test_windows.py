@@ -4,7 +4,7 @@ import torch
 from stages.losses.windows import (
     blockwise_windows,
     evenly_spaced_windows,
-    predicted_in_blocks,
+    is_scored_in_blocks,
     sliding_windows,
     subsample,
 )
@@ -18,7 +18,7 @@ def predicted(batches) -> list[tuple[int, int]]:
     for batch in batches:
         for inputs, targets in zip(batch.inputs.tolist(), batch.targets.tolist(), strict=True):
             assert inputs[1:] == targets[:-1]
-            found += [(target, seen) for seen, target in enumerate(targets, 1) if seen > batch.first_counted]
+            found += [(target, seen) for seen, target in enumerate(targets, 1) if seen > batch.first_scored]
     return found
 
 
@@ -42,9 +42,9 @@ def test_sliding_predicts_every_character_once_with_enough_before_it(length, str
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, 5, 6])
 def test_windows_that_are_blocks_can_be_left_out(length, stride):
     text = TEXT[:length]
-    in_blocks = predicted_in_blocks(length, 6, stride)
+    in_blocks = is_scored_in_blocks(length, 6, stride)
     by_blocks = [pair for pair in predicted(blockwise_windows(text, 6, 2)) if in_blocks[pair[0] - 1]]
-    others = predicted(sliding_windows(text, 6, stride, 2, without_blocks=True))
+    others = predicted(sliding_windows(text, 6, stride, 2, skip_block_windows=True))
     assert sorted(by_blocks + others) == sorted(predicted(sliding_windows(text, 6, stride, 2)))
     assert length < 13 or 6 % stride or len(by_blocks) > 6
 

@@ -26,7 +26,7 @@ def test_equal_predictions_make_equal_files(tmp_path):
 
 def test_a_missing_or_damaged_file_is_named(tmp_path):
     path = tmp_path / "predictions.safetensors"
-    with pytest.raises(TextError, match="does not exist; `dvc repro evaluate`"):
+    with pytest.raises(TextError, match="does not exist; run `dvc repro evaluate`"):
         read_predictions(path, TOKENIZER)
     write_predictions(path, PREDICTIONS, TOKENIZER)
     path.write_bytes(path.read_bytes()[:-1])

@@ -79,7 +79,7 @@ def test_positions_select_the_cross_fitted_prior():
     model._full_count_log_probs = lambda _: pytest.fail("the full counts were used")  # type: ignore[method-assign, assignment]
     real = model.cross_fitted.forward
     model.cross_fitted.forward = lambda *inputs: seen.append(real(*inputs)) or seen[-1]  # type: ignore[method-assign, func-returns-value, return-value]
-    model(ids, text_positions=positions)
+    model(ids, train_positions=positions)
     torch.testing.assert_close(seen[0], expected)
 
 

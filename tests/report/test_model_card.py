@@ -27,6 +27,7 @@ def test_the_card_has_the_metadata_of_the_model_hub(tmp_path: Path, monkeypatch)
     assert (data.library_name, data.pipeline_tag) == ("transformers", "text-generation")
     assert (data.license, data.license_name) == ("other", "- [x]: y")
     assert data.model_name == f"gpt on {name}"
+    assert "- download.sources: {'*': 1.0}" in Path("reports/model_card.md").read_text()
     metrics = json.loads(Path("reports/metrics.json").read_text())
     results = {result.metric_type: result.metric_value for result in data.eval_results}
     names = ("val_loss", "sliding_val_loss", "adaptive_val_loss", "short_block_val_loss")

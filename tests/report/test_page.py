@@ -112,7 +112,7 @@ def test_a_missing_or_damaged_input_is_named(inside: Path):
     for option in ("--samples", "--metrics", "--predictions"):
         result = CliRunner().invoke(folio, ["report", option, "nosuch"])
         assert result.exit_code == 2
-        assert "nosuch does not exist; `dvc repro" in result.output
+        assert "nosuch does not exist; run `dvc repro" in result.output
     Path("empty.json").write_text("{}")
     assert (
         "empty.json has no adaptive_val_loss" in CliRunner().invoke(folio, ["report", "--metrics", "empty.json"]).output
@@ -205,7 +205,7 @@ def test_a_small_text_is_announced_and_a_loss_is_shown_once(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     make_project(make_text(300), train={"max_steps": 2}, evaluate={"short_block_size": 256})
     page = Path("reports/report.html").read_text()
-    assert "<strong>This text is small.</strong> The model has seen" in page
+    assert "<strong>This text is small.</strong> The training text has only" in page
     assert "this model 2" in page or "this model 1" in page or "this model 3" in page
     assert "this model, in windows of" not in page  # which are not shorter than a block
 

@@ -77,7 +77,7 @@ def test_damaged_metadata_is_named(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path, name):
     write(tmp_path)
     (tmp_path / name).unlink()
-    with pytest.raises(TextError, match=rf"{name} does not exist; `dvc repro tokenize`"):
+    with pytest.raises(TextError, match=rf"{name} does not exist; run `dvc repro tokenize`"):
         load_tokens(tmp_path, TOKENIZER)
 
 
@@ -96,7 +96,7 @@ def test_tokens_outside_the_vocabulary_are_refused(tmp_path):
 
 def test_a_file_without_tokens_is_refused(tmp_path):
     write(tmp_path, train=())
-    with pytest.raises(TextError, match=r"train.npy has no tokens; `dvc repro -f tokenize` writes it again"):
+    with pytest.raises(TextError, match=r"train.npy has no tokens; run `dvc repro -f tokenize` to write it again"):
         load_tokens(tmp_path, TOKENIZER)
 
 

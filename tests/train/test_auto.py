@@ -16,8 +16,8 @@ from stages.train.auto import (
     choose_settings,
     describe_settings,
     divisor_near,
-    passes_over,
-    power_of_two_below,
+    floor_power_of_two,
+    max_passes,
     step_seconds,
     tokens_per_step,
     training_bytes,
@@ -79,11 +79,11 @@ def test_one_percent_more_text_changes_little(train, vocab_size, budget):
 def test_no_text_is_read_more_often_than_small_models_bear(train, vocab_size, budget):
     settings = resolve(train, vocab_size, budget)
     read = settings.train["max_steps"] * tokens_per_step(settings)
-    assert read <= passes_over(train) * train + tokens_per_step(settings)
+    assert read <= max_passes(train) * train + tokens_per_step(settings)
 
 
 def test_the_smallest_texts_are_read_less_often():
-    passes = [passes_over(tokens) for tokens in (100, 16_000, 24_000, 32_000, 10**9)]
+    passes = [max_passes(tokens) for tokens in (100, 16_000, 24_000, 32_000, 10**9)]
     assert passes == [4.0, 4.0, 6.0, 8.0, 8.0]
 
 
@@ -111,6 +111,8 @@ def test_the_weights_decay_in_many_steps_over_the_same_text_only():
     assert chosen(40_000, budget=10.0)[1].weight_decay == 0.0  # few steps
     assert chosen(10**7, budget=2.0)[1].weight_decay == 0.0  # less than a pass
     assert chosen(1_000_000, budget=10.0, weight_decay=0.3)[1].weight_decay == 0.3
+    assert chosen(1_000_000, budget=10.0, dropout=0.0)[1].weight_decay == 0.1  # whatever the dropout is
+    assert chosen(10**7, budget=2.0, dropout=0.2)[1].weight_decay == 0.0
 
 
 def test_several_processes_share_the_windows_of_a_batch():
@@ -121,6 +123,19 @@ def test_several_processes_share_the_windows_of_a_batch():
         assert tokens_per_step(settings) <= 2048
         if processes != 3:
             assert settings.model["n_embd"] == resolve(train).model["n_embd"]
+
+
+@pytest.mark.parametrize(
+    ("explicit", "reason"),
+    [
+        ({}, "the cache language model sees the rest of the window"),
+        ({"cache_lm": False}, "constant; 0: the whole block"),
+        ({"prior": "none"}, "constant; 0: the whole block"),
+    ],
+)
+def test_the_reason_for_the_attention_window_is_true(explicit, reason):
+    settings = resolve(1_000_000, **explicit)
+    assert [setting.reason for setting in settings.chosen if setting.key == "model.sliding_window"] == [reason]
 
 
 def test_an_explicit_batch_size_gets_smaller_windows():
@@ -140,7 +155,7 @@ def test_a_small_text_gets_short_windows_and_a_long_context(train, window_size):
     model, training = chosen(train)
     assert training.window_size == window_size
     assert training.batch_size == 1
-    assert model.block_size == min(2048, power_of_two_below(train // 10))
+    assert model.block_size == min(2048, floor_power_of_two(train // 10))
 
 
 def test_a_part_of_a_text_gets_the_settings_of_a_text_of_that_size():
@@ -185,7 +200,7 @@ def test_the_settings_are_described_with_reasons_time_and_a_warning():
     assert "train.max_steps" in lines
     assert "5.0 passes over the text" in lines
     assert "model.n_layer" not in lines  # it is in params.yaml
-    assert re.search(r"seconds on two CPU cores, and 4[0-3]\d MB of memory", lines)
+    assert re.search(r"expected: \d+ s of steps on two idle CPU cores .*, and 4[0-3]\d MB of memory", lines)
     assert "this text is small" in lines
     assert "a larger budget gives the same settings" in lines
 
@@ -226,7 +241,7 @@ def test_a_deep_model_needs_a_long_text_and_a_large_budget():
 
 @pytest.mark.parametrize(("value", "power"), [(0, 1), (1, 1), (2, 2), (3, 2), (2047, 1024), (2048, 2048)])
 def test_power_of_two_below(value, power):
-    assert power_of_two_below(value) == power
+    assert floor_power_of_two(value) == power
 
 
 @pytest.mark.parametrize(("width", "heads", "divisor"), [(64, 2.0, 2), (96, 3.0, 3), (130, 4.0, 5), (2, 1.0, 1)])

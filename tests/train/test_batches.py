@@ -28,8 +28,8 @@ def test_the_seed_alone_decides_what_is_drawn():
 def test_positions_say_where_the_inputs_are():
     text = torch.randint(50, (300,), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     batch = BatchSampler(text, 8, 4, seed=1).sample()
-    assert torch.equal(text[batch.text_positions].long(), batch.inputs)
-    assert torch.equal(text[batch.text_positions + 1].long(), batch.targets)
+    assert torch.equal(text[batch.train_positions].long(), batch.inputs)
+    assert torch.equal(text[batch.train_positions + 1].long(), batch.targets)
 
 
 @pytest.mark.parametrize(("batch_size", "grad_accum_steps"), [(4, 3), (3, 4)])

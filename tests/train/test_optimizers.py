@@ -20,7 +20,7 @@ def test_muon_moves_the_blocks_and_adam_the_rest_each_weight_once():
     assert moved == [
         {"blocks.0.qkv", "blocks.0.attention_out", "blocks.0.mlp_up", "blocks.0.mlp_down"},
         {"embedding.weight"},
-        {"head", "prior_features", "recent_features", "expert_bias", "expert_gate", "recent_gate"},
+        {"head", "log_prob_projection", "score_projection", "expert_bias", "hidden_gate", "score_gate"},
     ]
     assert [group["base_lr"] for optimizer in (muon, adam) for group in optimizer.param_groups] == [0.1, 0.2, 0.3]
 

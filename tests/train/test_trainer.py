@@ -8,9 +8,9 @@ from stages.core.compute_params import ComputeParams
 from stages.core.device import tokens_to_device
 from stages.core.errors import ParameterError, WorkError
 from stages.losses.window_losses import evaluate_loss
+from stages.losses.windows import Windows
 from stages.models.base import LanguageModel
 from stages.tokenizers.char import CharTokenizer
-from stages.train.batches import Batch
 from stages.train.setup import prepare_training
 from stages.train.trainer import Trainer
 from tests.conftest import model_params, runtime_params, train_params
@@ -19,7 +19,11 @@ COMPUTE = ComputeParams(device="cpu", threads=1, precision="float32")
 
 
 def make_trainer(
-    tokens: Tensor, tokenizer: CharTokenizer, model_changes: dict[str, Any] | None = None, device="cpu", **changes: Any
+    tokens: Tensor,
+    tokenizer: CharTokenizer,
+    model_changes: dict[str, Any] | None = None,
+    device="cpu",
+    **changes: Any,
 ) -> Trainer:
     train, val = (tokens_to_device(part.numpy(), torch.device(device)) for part in (tokens[:4000], tokens[4000:]))
     params = model_params(**(model_changes or {})), train_params(**changes), runtime_params()
@@ -79,13 +83,13 @@ def test_a_held_out_part_is_not_trained_on_and_chooses_the_best_point(tokens, to
         max_steps=40,
     )
     assert len(trainer.sampler.tokens) == 3000
-    assert trainer.held_out
-    assert trainer.held_out.text_positions is not None
-    assert int(trainer.held_out.text_positions.min()) == 3000
-    assert torch.equal(tokens[trainer.held_out.text_positions].long(), trainer.held_out.inputs)
+    assert trainer.held_out_windows
+    assert trainer.held_out_windows.train_positions is not None
+    assert int(trainer.held_out_windows.train_positions.min()) == 3000
+    assert torch.equal(tokens[trainer.held_out_windows.train_positions].long(), trainer.held_out_windows.inputs)
     trainer.train()
     losses = [point.held_out_loss for point in trainer.curve]
-    assert evaluate_loss(trainer.model, [trainer.held_out]).loss == pytest.approx(min(losses), abs=1e-5)
+    assert evaluate_loss(trainer.model, [trainer.held_out_windows]).loss == pytest.approx(min(losses), abs=1e-5)
     columns, rows = trainer.curve_table()
     assert columns[-1] == "held_out_loss"
     assert [row[-1] for row in rows] == losses
@@ -130,7 +134,8 @@ def test_accumulating_two_batches_equals_one_batch_of_twice_the_size(tokens, tok
     two = make_trainer(tokens, tokenizer, batch_size=2, grad_accum_steps=2)
     one = make_trainer(tokens, tokenizer, batch_size=4)
     batches = [two.sampler.sample() for _ in range(2)]
-    both = Batch(*(torch.cat([getattr(b, name) for b in batches]) for name in ("inputs", "targets", "text_positions")))
+    names = ("inputs", "targets", "train_positions")
+    both = Windows(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
     two.sampler.sample_step = lambda _: iter(batches)  # type: ignore[method-assign]
     one.sampler.sample_step = lambda _: iter([both])  # type: ignore[method-assign]
     for trainer in (two, one):
@@ -145,7 +150,7 @@ def test_training_uses_counts_of_the_other_folds(tokens, tokenizer):
     trainer = make_trainer(tokens, tokenizer, {"prior": "kneser_ney"})
     batch = trainer.sampler.sample()
     with torch.no_grad():
-        logits = trainer.forward_model(batch.inputs, text_positions=batch.text_positions)
+        logits = trainer.forward_model(batch.inputs, train_positions=batch.train_positions)
         overfitted = trainer.model(batch.inputs)
     losses = [torch.nn.functional.cross_entropy(x.flatten(0, 1), batch.targets.flatten()) for x in (logits, overfitted)]
     assert losses[0] > losses[1] + 0.05

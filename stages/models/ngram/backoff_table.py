@@ -10,22 +10,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.models.ngram.counts import FloatArray, IntArray
+from stages.models.ngram.text_sized_buffers import TextSizedBuffers
 
 MAX_PADDED_ENTRIES = 1 << 24  # looked up at once outside the CPU
 BUFFERS = ("first_rows", "offsets", "tokens", "probs", "backoff_weights", "totals", "dense")
 
 
-class BackoffTable(nn.Module):
+class BackoffTable(TextSizedBuffers):
     """The rows as buffers.
 
     Args:
         persistent: whether the buffers are part of the state dict.
 
     Attributes:
-        first_rows: number of the first row of each context length, (order,).
+        first_rows: index of the first row of each context length, (order,).
         offsets: where the tokens of each row begin, (rows + 1,).
         tokens: the tokens of all rows, concatenated.
         probs: their discounted probabilities.
@@ -51,7 +52,13 @@ class BackoffTable(nn.Module):
         self.dense_levels, self.max_row_lengths = 0, list[int]()
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Return the distributions, (N, V), at positions with the given rows, (N, order): one per length, or 0."""
+        """Return the next-token distributions at N positions, (N, V).
+
+        Args:
+            rows: (N, order); `rows[i, n]` is the row of the context of n tokens at position i, or 0 if that context is
+                unseen or must not be used.
+        """
+        # Rows are ordered by context length, so the largest is that of the longest context in the dense part.
         probs = self.dense[rows[:, : self.dense_levels].amax(1)]
         if self.dense_levels >= rows.shape[1]:
             return probs
@@ -61,7 +68,7 @@ class BackoffTable(nn.Module):
             probs = self._add_padded_entries(probs, rows[:, level], self.max_row_lengths[level])
         return probs
 
-    def measure_rows(self) -> None:
+    def update_sizes(self) -> None:
         """Set the attributes that are not buffers, after the buffers have changed."""
         bounds = [*self.first_rows.tolist(), len(self.offsets) - 1]
         lengths = self.offsets.diff()
@@ -78,10 +85,10 @@ class BackoffTable(nn.Module):
         weights = self.backoff_weights[sparse_rows].flip(1).cumprod(1).flip(1)  # of everything below each length
         probs = probs * weights[:, :1]
         weights = torch.cat((weights[:, 1:], weights.new_ones(count, 1)), dim=1).flatten()
-        entries, owner = self._entries(sparse_rows.flatten())
-        positions = torch.div(owner, sparse_rows.shape[1], rounding_mode="floor")
+        entries, entry_rows = self._entries(sparse_rows.flatten())
+        positions = torch.div(entry_rows, sparse_rows.shape[1], rounding_mode="floor")
         cells = positions * vocab_size + self.tokens[entries].long()
-        probs.view(-1).scatter_add_(0, cells, self.probs[entries] * weights[owner])
+        probs.view(-1).scatter_add_(0, cells, self.probs[entries] * weights[entry_rows])
         return probs
 
     def _entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +106,7 @@ class BackoffTable(nn.Module):
 
         Args:
             probs: distributions to back off to, (N, V).
-            rows: of this level, (N,).
+            rows: rows of this level, (N,).
             max_length: tokens in the longest row, to which all rows are padded.
         """
         probs = probs * self.backoff_weights[rows][:, None]
@@ -114,12 +121,9 @@ class BackoffTable(nn.Module):
         return probs
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        for name in BUFFERS:  # their sizes depend on the text
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
         super()._load_from_state_dict(state_dict, prefix, *rest)
         if len(self.offsets):
-            self.measure_rows()
+            self.update_sizes()
 
 
 class BackoffTableBuilder:
@@ -141,42 +145,45 @@ class BackoffTableBuilder:
 
     def add_level(
         self,
-        rows: int,
-        owner: IntArray,
+        num_rows: int,
+        entry_rows: IntArray,
         tokens: IntArray,
         counts: IntArray,
         discounts: FloatArray,
-        backoff_rows: IntArray,
+        backoff_rows: IntArray | None = None,
     ) -> None:
         """Add the rows of the next context length.
 
         Args:
-            rows: number of rows.
-            owner: row of each entry, from 0, ascending.
+            num_rows: number of rows.
+            entry_rows: row of each entry, from 0, ascending.
             tokens: token of each entry; distinct within a row.
             counts: count of each entry; may be 0 after counts were subtracted.
             discounts: what is subtracted from each count.
-            backoff_rows: for each row, the row of the next shorter context.
+            backoff_rows: for each row, the row of the next shorter context, which only the dense part needs. None: row
+                0, to which the empty context backs off.
         """
-        totals = np.bincount(owner, counts, rows)
-        discounted = np.bincount(owner, discounts, rows)
+        totals = np.bincount(entry_rows, counts, num_rows)
+        discounted = np.bincount(entry_rows, discounts, num_rows)
         positive = counts > 0
-        owner, tokens = owner[positive], tokens[positive]
-        probs = ((counts - discounts)[positive] / totals[owner]).astype(np.float32)
-        weights = np.divide(discounted, totals, out=np.ones(rows), where=totals > 0).astype(np.float32)
-        self._add_dense(rows, owner, tokens, probs, weights, backoff_rows)
+        entry_rows, tokens = entry_rows[positive], tokens[positive]
+        probs = ((counts - discounts)[positive] / totals[entry_rows]).astype(np.float32)
+        weights = np.divide(discounted, totals, out=np.ones(num_rows), where=totals > 0).astype(np.float32)
+        if backoff_rows is None:
+            backoff_rows = np.zeros(num_rows, np.int64)
+        self._add_dense(num_rows, entry_rows, tokens, probs, weights, backoff_rows)
         self.first_rows.append(self.row_count)
-        self.row_count += rows
-        self.row_lengths.append(np.bincount(owner, minlength=rows))
-        self.tokens.append(tokens.astype(_token_dtype(self.vocab_size)))
+        self.row_count += num_rows
+        self.row_lengths.append(np.bincount(entry_rows, minlength=num_rows))
+        self.tokens.append(tokens.astype(token_dtype(self.vocab_size)))
         self.probs.append(probs)
         self.backoff_weights.append(weights)
         self.totals.append(totals.astype(np.float32))
 
     def _add_dense(
         self,
-        rows: int,
-        owner: IntArray,
+        num_rows: int,
+        entry_rows: IntArray,
         tokens: IntArray,
         probs: FloatArray,
         weights: FloatArray,
@@ -184,11 +191,11 @@ class BackoffTableBuilder:
     ) -> None:
         dense_rows = sum(map(len, self.dense))
         is_unigram = not self.first_rows
-        fits = (dense_rows + rows) * self.vocab_size <= self.max_dense_entries
+        fits = (dense_rows + num_rows) * self.vocab_size <= self.max_dense_entries
         if dense_rows != self.row_count or not (is_unigram or fits):
             return
         table = np.concatenate(self.dense)[backoff_rows] * weights[:, None]
-        table[owner, tokens] += probs
+        table[entry_rows, tokens] += probs
         self.dense.append(table)
 
     def build(self, persistent: bool = True) -> BackoffTable:
@@ -202,11 +209,11 @@ class BackoffTableBuilder:
         table.backoff_weights = torch.from_numpy(np.concatenate(self.backoff_weights))
         table.totals = torch.from_numpy(np.concatenate(self.totals))
         table.dense = torch.from_numpy(np.concatenate(self.dense))
-        table.measure_rows()
+        table.update_sizes()
         return table
 
 
-def _token_dtype(vocab_size: int) -> type[np.integer[Any]]:
+def token_dtype(vocab_size: int) -> type[np.integer[Any]]:
     """Return the smallest type for token ids that every device can index with and sort."""
     if vocab_size <= 1 << 8:
         return np.uint8

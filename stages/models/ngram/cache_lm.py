@@ -8,8 +8,8 @@ where n_k(c) is how often, earlier in the window, the same last k tokens were fo
 strength s_k favours the shorter context, a small one the window.
 
 When p_1 is an n-gram model of the training text, s_k grows with its count of the context: the two are then almost one
-model of counts of both texts. Kneser–Ney counts differ from occurrences: those of all but the longest context are of
-distinct tokens before and after it, which are fewer, so that the window weighs more than its length.
+model of counts of both texts. Below the longest context, a Kneser–Ney count is a number of distinct tokens, not of
+occurrences. It is therefore smaller, and the window weighs more than its length suggests.
 """
 
 import torch
@@ -26,8 +26,9 @@ def ngram_strengths(totals: Tensor, num_lengths: int) -> Tensor:
     """Return the strengths over an n-gram model: (…, order) -> (…, num_lengths).
 
     Args:
-        totals: of the n-gram model, after the context of each length from 0 tokens on.
-        num_lengths: of contexts, from MIN_CONTEXT tokens on; the n-gram model only knows those below its order.
+        totals: counts of the n-gram model after the context of each length, from 0 tokens on.
+        num_lengths: number of context lengths, from MIN_CONTEXT tokens on; the n-gram model only knows those below its
+            order.
     """
     known = totals[..., MIN_CONTEXT : MIN_CONTEXT + num_lengths]
     return F.pad(STRENGTH_PER_COUNT * known, (0, num_lengths - known.shape[-1])) + MIN_STRENGTH
@@ -37,9 +38,9 @@ def apply_cache_lm(matches: ContextMatches, probs: Tensor, strengths: Tensor) ->
     """Return the distributions of the cache language model, (B, T, V); a position uses its window up to itself.
 
     Args:
-        matches: in the windows, for at least as many context lengths as there are strengths.
+        matches: matches in the windows, for at least as many context lengths as there are strengths.
         probs: distributions to back off to, p_1, (B, T, V).
-        strengths: for contexts of MIN_CONTEXT tokens and more, (lengths,) or (B, T, lengths).
+        strengths: strengths of contexts of MIN_CONTEXT tokens and more, (lengths,) or (B, T, lengths).
     """
     strength = strengths.reshape(-1, strengths.shape[-1]).T  # lengths, N or 1
     counts = matches.counts[: len(strength)]

@@ -1,23 +1,26 @@
 """What followed the latest occurrences of word and line contexts, in the window and in the training text.
 
-The occurrences of a context in the training text are adjacent in one list, in the order of the text. In training, a
-position must not see its own fold (`cross_fitting.py`). It sees the occurrences before the fold, the latest first, and
-then those after it, the last one first: as many as a position of the validation text sees.
+In the training text, the occurrences of a context are adjacent in one list, ordered by position. In training, a
+position must not see its own fold (`cross_fitting.py`). It sees up to MAX_OCCURRENCES others: first those before the
+fold, from the latest back, and then those after it, from the end of the text back.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from stages.models.ngram.counts import IntArray
-from stages.models.ngram.word_line_contexts import CONTEXT_KINDS, CONTEXTS_PER_KIND, WordLineTracker, context_keys
+from stages.models.ngram.backoff_table import token_dtype
+from stages.models.ngram.counts import IntArray, run_starts
+from stages.models.ngram.text_sized_buffers import TextSizedBuffers
+from stages.models.ngram.word_line_contexts import CONTEXT_KINDS, CONTEXTS_PER_KIND, TorchWordLineContexts, context_keys
 
 MAX_OCCURRENCES = 16
-STRENGTH = 2.0  # occurrences that a shorter context is worth
+BACKOFF_STRENGTH = 2.0  # occurrences that a shorter context is worth
 KEY_RANGE = 1 << 33
-PIECE, PIECE_OVERLAP = 1 << 18, 1 << 12  # tokens
+CHUNK_SIZE, CHUNK_OVERLAP = 1 << 18, 1 << 12  # tokens whose keys are computed at once; those before that are read too
 BUFFERS = ("keys", "ends", "followers")
 
 
@@ -26,10 +29,11 @@ class Occurrences:
     """The occurrences of contexts in the training text; every field has the shape of the contexts.
 
     Attributes:
-        first: where the list of all occurrences of a context begins.
+        first: index in `followers` where the list of all occurrences of a context begins.
         size: the length of that list.
-        end: after the latest occurrence to use.
-        count: how many to use, backwards from there; before the first one comes the last.
+        end: index just after the latest occurrence to use.
+        count: number of occurrences to use, going backwards from `end`. The list is circular: before its first
+            occurrence comes its last.
     """
 
     first: Tensor
@@ -38,18 +42,18 @@ class Occurrences:
     count: Tensor
 
 
-class ContextIndex(nn.Module):
+class ContextIndex(TextSizedBuffers):
     """The tokens that followed each context of the training text.
 
     Attributes:
-        keys: of the contexts that occur, sorted; contexts of different kinds and lengths are in ranges of their own.
+        keys: keys of the contexts that occur, sorted; contexts of different kinds and lengths have ranges of their own.
         ends: where the occurrences of each context end in `followers`.
         followers: the token after each occurrence.
-        token_classes: see `Tokenizer.token_classes`, (3, V).
+        token_classes: what each token is, (3, V); see `word_line_contexts.py`.
         rows: for each position of the training text, the indices of its contexts in `keys`, (contexts, N). This and
             the next two are not part of the state dict.
         fold_starts: where the occurrences in the fold of a position begin, in `followers`.
-        fold_counts: how many they are.
+        fold_counts: the number of these occurrences.
     """
 
     keys: Tensor
@@ -74,7 +78,7 @@ class ContextIndex(nn.Module):
 
         Args:
             tokens: token ids, (N,).
-            token_classes: see `LanguageModel.fit`; without them, those of the last call stay.
+            token_classes: as in `LanguageModel.fit`; without them, those of the last call stay.
             folds: number of contiguous folds, as in cross-fitting: a context belongs to that of the token after it. 0:
                 none; then there are no predictions for positions of the training text.
         """
@@ -83,14 +87,14 @@ class ContextIndex(nn.Module):
             self.token_classes = token_classes.to(device)
         ids = tokens.cpu().long()
         length = max(0, len(ids) - 1)  # nothing follows the last token
-        fold = np.minimum(np.arange(1, length + 1) * folds // max(1, len(ids)), folds - 1).astype(np.int32)
-        followers: IntArray = ids[1:].numpy().astype(np.uint8 if self.vocab_size <= 1 << 8 else np.int32)
+        fold = (np.arange(1, length + 1) * folds // max(1, len(ids))).astype(np.int32)
+        followers: IntArray = ids[1:].numpy().astype(token_dtype(self.vocab_size))
         parts: dict[str, list[IntArray]] = {name: [] for name in (*BUFFERS, "rows", "fold_starts", "fold_counts")}
         row_count = 0
         for index, keys in enumerate(keys_of_text(ids[:-1], self.token_classes.cpu())):
             order = np.argsort(keys, kind="stable").astype(np.int32)
             ordered = keys[order]
-            is_new = np.append(np.ones(min(1, length), bool), ordered[1:] != ordered[:-1])
+            is_new = run_starts(ordered)
             list_ends = np.append(np.flatnonzero(is_new)[1:], length)[: int(is_new.sum())]
             parts["keys"].append(ordered[is_new].astype(np.int64) + index * KEY_RANGE)
             parts["ends"].append((index * length + list_ends).astype(np.int32))
@@ -98,8 +102,7 @@ class ContextIndex(nn.Module):
             if not folds:
                 continue
             ordered_fold = fold[order]
-            is_new_fold = is_new.copy()
-            is_new_fold[1:] |= ordered_fold[1:] != ordered_fold[:-1]
+            is_new_fold = is_new | run_starts(ordered_fold)
             bounds = np.append(np.flatnonzero(is_new_fold), length).astype(np.int32)
             fold_number = np.cumsum(is_new_fold, dtype=np.int32) - 1  # of each occurrence, among (context, fold) pairs
             parts["rows"].append(_at_positions(order, row_count + np.cumsum(is_new, dtype=np.int32) - 1))
@@ -113,32 +116,37 @@ class ContextIndex(nn.Module):
                 joined = np.stack(arrays) if folds else np.empty(0, np.int32)
                 setattr(self, name, torch.from_numpy(joined).to(device))
 
-    def log_probs(self, ids: Tensor, probs: Tensor, text_positions: Tensor | None = None) -> Tensor:
+    def log_probs(self, ids: Tensor, probs: Tensor, train_positions: Tensor | None = None) -> Tensor:
         """Return the log-probabilities of the next token after each kind of context, (B, T, kinds, V).
 
         Args:
             ids: windows, (B, T).
             probs: distributions to back off to, (B, T, V).
-            text_positions: see `LanguageModel.forward`.
+            train_positions: as in `LanguageModel.forward`, (B, T).
         """
         keys = context_keys(ids, self.token_classes).flatten(0, 1)
-        if text_positions is None:
-            in_text = self._find(keys.flatten(1))
+        if train_positions is None:
+            occurrences = self._occurrences(keys.flatten(1))
         else:
-            in_text = self._find_outside_fold(text_positions.flatten())
-        here, count_here = latest_in_windows(keys, ids)
-        followers, counts = self._add_training_text(here.flatten(1, 2), count_here.flatten(1), in_text)
+            occurrences = self._occurrences_outside_fold(train_positions.flatten())
+        followers, counts = latest_in_windows(keys, ids)
+        followers, counts = self._add_training_text(followers.flatten(1, 2), counts.flatten(1), occurrences)
         return back_off(followers, counts, probs.flatten(0, 1)).log().view(*ids.shape, len(CONTEXT_KINDS), -1)
 
-    def last_log_probs(self, contexts: WordLineTracker, probs: Tensor) -> Tensor:
-        """Return the log-probabilities of the token after texts, (B, kinds, V); `probs` as above, (B, V)."""
+    def last_log_probs(self, contexts: TorchWordLineContexts, probs: Tensor) -> Tensor:
+        """Return the log-probabilities of the token after each text, (B, kinds, V).
+
+        Args:
+            contexts: the contexts of the texts.
+            probs: distributions to back off to, (B, V).
+        """
         keys = contexts.keys.flatten(0, 1)
-        here, count_here = latest_of_last(keys, contexts.ids)
-        followers, counts = self._add_training_text(here, count_here, self._find(keys[..., -1]))
+        followers, counts = latest_at_end(keys, contexts.ids)
+        followers, counts = self._add_training_text(followers, counts, self._occurrences(keys[..., -1]))
         return back_off(followers, counts, probs).log()
 
-    def _find(self, keys: Tensor) -> Occurrences:
-        """Return all occurrences of contexts, (contexts, N)."""
+    def _occurrences(self, keys: Tensor) -> Occurrences:
+        """Return all occurrences of the contexts with given keys, (contexts, N)."""
         if not len(self.keys):
             return Occurrences(*torch.zeros(4, *keys.shape, dtype=torch.int64, device=keys.device).unbind())
         numbers = torch.arange(len(keys), device=keys.device)[:, None]
@@ -147,7 +155,7 @@ class ContextIndex(nn.Module):
         first, size, end = self._lists(rows)
         return Occurrences(first, size, end, size * (self.keys[rows] == keys))
 
-    def _find_outside_fold(self, positions: Tensor) -> Occurrences:
+    def _occurrences_outside_fold(self, positions: Tensor) -> Occurrences:
         """Return the occurrences outside its fold of the contexts at each position of the training text, (N,)."""
         first, size, _ = self._lists(self.rows[:, positions].long())
         end = self.fold_starts[:, positions].long()
@@ -159,39 +167,35 @@ class ContextIndex(nn.Module):
         first = torch.where(rows > 0, self.ends[rows - 1].long(), 0)
         return first, end - first, end
 
-    def _add_training_text(self, here: Tensor, count_here: Tensor, in_text: Occurrences) -> tuple[Tensor, Tensor]:
-        """Fill up the latest occurrences of contexts with those in the training text.
+    def _add_training_text(
+        self, window_followers: Tensor, window_counts: Tensor, occurrences: Occurrences
+    ) -> tuple[Tensor, Tensor]:
+        """Fill up the latest occurrences of contexts in a window with those in the training text.
 
         Args:
-            here: followers in the window, the latest first, (contexts, N, MAX_OCCURRENCES).
-            count_here: how many of them are valid, (contexts, N).
-            in_text: occurrences of the same contexts.
+            window_followers: followers in the window, the latest first, (contexts, N, MAX_OCCURRENCES).
+            window_counts: how many of them are valid, (contexts, N).
+            occurrences: those of the same contexts in the training text.
 
         Returns:
             followers and counts of the same shapes.
         """
         if not len(self.followers):
-            return here, count_here
-        number = torch.arange(MAX_OCCURRENCES, device=here.device)
-        from_end = (number - count_here[..., None]).clamp_(min=0)
-        entry = in_text.end[..., None] - 1 - from_end
-        entry = torch.where(entry < in_text.first[..., None], entry + in_text.size[..., None], entry)
-        there = self.followers[entry.clamp_(0, len(self.followers) - 1)].long()
-        followers = torch.where(number < count_here[..., None], here, there)
-        return followers, (count_here + in_text.count).clamp_(max=MAX_OCCURRENCES)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        for name in BUFFERS:  # their sizes depend on the text
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+            return window_followers, window_counts
+        slot = torch.arange(MAX_OCCURRENCES, device=window_followers.device)
+        from_end = (slot - window_counts[..., None]).clamp_(min=0)
+        entry = occurrences.end[..., None] - 1 - from_end
+        entry = torch.where(entry < occurrences.first[..., None], entry + occurrences.size[..., None], entry)
+        text_followers = self.followers[entry.clamp_(0, len(self.followers) - 1)].long()
+        followers = torch.where(slot < window_counts[..., None], window_followers, text_followers)
+        return followers, (window_counts + occurrences.count).clamp_(max=MAX_OCCURRENCES)
 
 
 def latest_in_windows(keys: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Return the tokens that followed the latest earlier occurrences of each context in its window, and their number.
 
     Args:
-        keys: of the contexts at each position of windows, (contexts, B, T).
+        keys: keys of the contexts at each position of windows, (contexts, B, T).
         ids: the windows, (B, T).
 
     Returns:
@@ -210,14 +214,14 @@ def latest_in_windows(keys: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     return followers.view(*keys.shape, MAX_OCCURRENCES), (rank - start).clamp_(max=MAX_OCCURRENCES)
 
 
-def latest_of_last(keys: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+def latest_at_end(keys: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Return the same as `latest_in_windows` for the last position alone, (contexts, B, …)."""
     matches = keys[..., :-1] == keys[..., -1:]
-    number = torch.where(matches, torch.arange(1, ids.shape[1], device=ids.device), 0)
-    latest = number.topk(min(MAX_OCCURRENCES, number.shape[-1])).values
+    ends = torch.where(matches, torch.arange(1, ids.shape[1], device=ids.device), 0)
+    latest = ends.topk(min(MAX_OCCURRENCES, ends.shape[-1])).values
     followers = ids.expand(len(keys), *ids.shape).gather(2, latest)
     missing = MAX_OCCURRENCES - latest.shape[-1]
-    return nn.functional.pad(followers, (0, missing)), (latest > 0).sum(-1)
+    return F.pad(followers, (0, missing)), (latest > 0).sum(-1)
 
 
 def back_off(followers: Tensor, counts: Tensor, probs: Tensor) -> Tensor:
@@ -225,12 +229,12 @@ def back_off(followers: Tensor, counts: Tensor, probs: Tensor) -> Tensor:
 
     If n(c) of the n latest occurrences of the longest context are followed by c,
 
-        p(c) = (n(c) + STRENGTH * p'(c)) / (n + STRENGTH)
+        p(c) = (n(c) + BACKOFF_STRENGTH * p'(c)) / (n + BACKOFF_STRENGTH)
 
     where p' is the same for the next shorter context, and `probs` after the shortest.
 
     Args:
-        followers: of each context, (contexts, N, MAX_OCCURRENCES).
+        followers: followers of each context, (contexts, N, MAX_OCCURRENCES).
         counts: how many of them are valid, (contexts, N).
         probs: distributions to back off to, (N, V).
     """
@@ -239,8 +243,8 @@ def back_off(followers: Tensor, counts: Tensor, probs: Tensor) -> Tensor:
     below = torch.ones_like(by_length[0])  # weight of everything below a context, (kinds, N)
     weights: list[Tensor] = []
     for count in reversed(by_length):
-        weights.insert(0, below / (count + STRENGTH))
-        below = below * STRENGTH / (count + STRENGTH)
+        weights.insert(0, below / (count + BACKOFF_STRENGTH))
+        below = below * BACKOFF_STRENGTH / (count + BACKOFF_STRENGTH)
     is_valid = torch.arange(MAX_OCCURRENCES, device=probs.device) < counts[..., None]
     weight = torch.stack(weights, dim=1).flatten(0, 1)[..., None] * is_valid
     cell = (
@@ -253,15 +257,15 @@ def back_off(followers: Tensor, counts: Tensor, probs: Tensor) -> Tensor:
 
 
 def keys_of_text(ids: Tensor, token_classes: Tensor) -> IntArray:
-    """Return the keys of all contexts of a long text, (N,), as (contexts, N) int32, in pieces to save memory.
+    """Return the keys of all contexts of a long text, (N,), as (contexts, N) int32, in chunks to save memory.
 
-    A context that begins more than PIECE_OVERLAP tokens before a piece is cut.
+    A context that begins more than CHUNK_OVERLAP tokens before a chunk is cut.
     """
     keys = np.empty((len(CONTEXT_KINDS) * CONTEXTS_PER_KIND, len(ids)), np.int32)
-    for start in range(0, len(ids), PIECE):
-        begin = max(0, start - PIECE_OVERLAP)
-        of_piece = context_keys(ids[None, begin : start + PIECE], token_classes).flatten(0, 1)[:, 0, start - begin :]
-        keys[:, start : start + PIECE] = of_piece.numpy()
+    for start in range(0, len(ids), CHUNK_SIZE):
+        begin = max(0, start - CHUNK_OVERLAP)
+        of_chunk = context_keys(ids[None, begin : start + CHUNK_SIZE], token_classes).flatten(0, 1)
+        keys[:, start : start + CHUNK_SIZE] = of_chunk[:, 0, start - begin :].numpy()
     return keys
 
 

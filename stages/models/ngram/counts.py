@@ -66,19 +66,25 @@ def rank_keys(keys: IntArray) -> tuple[NDArray[np.int32], IntArray, IntArray]:
     """Return the rank of each key among the sorted distinct keys, one index of each distinct key, and its count."""
     order = np.argsort(keys)
     ordered = keys[order]
-    is_new = np.ones(len(keys), bool)
-    is_new[1:] = ordered[1:] != ordered[:-1]
+    is_new = run_starts(ordered)
     first = np.flatnonzero(is_new)
     rank = np.empty(len(keys), np.int32)
     rank[order] = np.cumsum(is_new, dtype=np.int32) - 1
     return rank, order[first], np.diff(first, append=len(keys))
 
 
+def run_starts(ordered: IntArray) -> NDArray[np.bool_]:
+    """Return whether each item of an array differs from the one before it; the first one does."""
+    starts = np.ones(len(ordered), bool)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    return starts
+
+
 def concatenate_ranges(starts: IntArray, lengths: IntArray) -> tuple[IntArray, IntArray]:
-    """Concatenate the ranges `starts[i] … starts[i] + lengths[i]`; return the i of each item, and the item."""
-    owner = np.repeat(np.arange(len(starts)), lengths)
+    """Concatenate the ranges that begin at `starts` and have `lengths`; return each item's range and the item."""
+    range_numbers = np.repeat(np.arange(len(starts)), lengths)
     offsets = np.cumsum(lengths) - lengths
-    return owner, np.arange(len(owner)) + np.repeat(starts - offsets, lengths)
+    return range_numbers, np.arange(len(range_numbers)) + np.repeat(starts - offsets, lengths)
 
 
 def _first_children(contexts: IntArray, count: int) -> IntArray:

@@ -1,4 +1,4 @@
-"""Cross-fitted n-gram probabilities for training: each position is predicted by counts that did not see it.
+"""Cross-fitted (out-of-fold) n-gram probabilities for training: counts that predict a position have not seen it.
 
 Counts of a text are overconfident on that text, and a model trained on them would trust them too much. The text is
 therefore divided into contiguous folds, and each position uses the counts of all other folds. Nothing is counted
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from stages.models.ngram.backoff_table import BackoffTable, BackoffTableBuilder
-from stages.models.ngram.counts import FloatArray, IntArray, NgramLevel, concatenate_ranges, rank_keys
+from stages.models.ngram.counts import FloatArray, IntArray, NgramLevel, concatenate_ranges, rank_keys, run_starts
 from stages.models.ngram.ngram_experts import expert_log_probs
 from stages.models.ngram.smoothing import level_discounts
 
-MAX_DENSE_ENTRIES = 1 << 21
+MAX_FOLD_DENSE_ENTRIES = 1 << 21  # numbers in the dense part of the table, 4 bytes each: a limit for speed only
 
 
 class CrossFittedExperts(nn.Module):
     """The experts' distributions at any position of the training text, from the counts of the other folds.
 
-    Memory of `position_rows`: 4 bytes per token and context length; `ram_check.py` estimates all of it.
+    Memory of `position_rows`: 4 bytes per token and context length; `ngram_memory.py` estimates all of it.
 
     Args:
         levels: n-gram counts of the training text.
@@ -64,23 +64,23 @@ def cross_fit(levels: list[NgramLevel], vocab_size: int, folds: int) -> tuple[Ba
     An n-gram belongs to the fold of its last token, the one that is predicted.
     """
     length, order = len(levels[0].ids), len(levels)
-    fold_of_position = np.minimum(np.arange(length) * folds // length, folds - 1)
+    fold_of_position = np.arange(length) * folds // length
     fold_levels: list[FoldRows] = []
     longer: FoldNgrams | None = None
     for index in reversed(range(order)):
         ngrams = FoldNgrams.find(levels, index, fold_of_position, longer)
         fold_levels.insert(0, _fold_rows(levels, index, ngrams, folds, vocab_size))
         longer = ngrams
-    builder = BackoffTableBuilder(vocab_size, MAX_DENSE_ENTRIES)
+    builder = BackoffTableBuilder(vocab_size, MAX_FOLD_DENSE_ENTRIES)
     position_rows = np.zeros((length, order), np.int32)
     for index, level in enumerate(fold_levels):
         backoff_rows = (
-            builder.first_rows[-1] + fold_levels[index - 1].row_at_position[level.sample_position + 1]
+            builder.first_rows[-1] + fold_levels[index - 1].row_at_position[level.example_position + 1]
             if index
-            else np.zeros(len(level.sample_position), np.int64)
+            else np.zeros(len(level.example_position), np.int64)
         )
         builder.add_level(
-            len(level.sample_position), level.owner, level.tokens, level.counts, level.discounts, backoff_rows
+            len(level.example_position), level.entry_rows, level.tokens, level.counts, level.discounts, backoff_rows
         )
         first_position = max(0, index - 1)  # the first one with `index` tokens of context
         rows = level.row_at_position if index else level.row_at_position[1:]
@@ -93,16 +93,16 @@ class FoldRows:
     """The rows of one context length in all folds, one for each (fold, context) pair.
 
     Attributes:
-        owner, tokens, counts, discounts: the entries, as in `BackoffTableBuilder.add_level`.
-        sample_position: a position at which the context of each row begins.
+        entry_rows, tokens, counts, discounts: the entries, as in `BackoffTableBuilder.add_level`.
+        example_position: a position at which the context of each row begins.
         row_at_position: the row of the n-gram that begins at each position.
     """
 
-    owner: IntArray
+    entry_rows: IntArray
     tokens: IntArray
     counts: IntArray
     discounts: FloatArray
-    sample_position: IntArray
+    example_position: IntArray
     row_at_position: IntArray
 
 
@@ -113,8 +113,8 @@ class FoldNgrams:
     Attributes:
         fold: fold of each pair.
         ngram: id of the n-gram of each pair.
-        occurrences: of the n-gram in the fold.
-        sample_position: a position at which the n-gram begins.
+        occurrences: how often the n-gram occurs in the fold.
+        example_position: a position at which the n-gram begins.
         subtracted: what leaving out the fold subtracts from the count of the n-gram.
         pair_at_position: index of the pair of the n-gram that begins at each position.
     """
@@ -122,7 +122,7 @@ class FoldNgrams:
     fold: IntArray
     ngram: IntArray
     occurrences: IntArray
-    sample_position: IntArray
+    example_position: IntArray
     subtracted: IntArray
     pair_at_position: IntArray
 
@@ -138,7 +138,7 @@ class FoldNgrams:
         subtracted = occurrences
         if longer is not None:  # a longer n-gram that occurs in this fold only: one distinct preceding token less
             in_this_fold_only = longer.occurrences == levels[index + 1].occurrences[longer.ngram]
-            suffixes = pair[longer.sample_position[in_this_fold_only] + 1]
+            suffixes = pair[longer.example_position[in_this_fold_only] + 1]
             subtracted = np.bincount(suffixes, minlength=len(sample))
         fold, ngram = np.divmod(keys[sample], size)
         return cls(fold, ngram, occurrences, sample, subtracted, pair)
@@ -147,22 +147,21 @@ class FoldNgrams:
 def _fold_rows(levels: list[NgramLevel], index: int, ngrams: FoldNgrams, folds: int, vocab_size: int) -> FoldRows:
     level = levels[index]
     context = level.keys[ngrams.ngram] // vocab_size
-    is_new = np.ones(len(context), bool)
-    is_new[1:] = (np.diff(ngrams.fold) != 0) | (np.diff(context) != 0)
+    is_new = run_starts(ngrams.fold) | run_starts(context)
     row = np.cumsum(is_new) - 1  # the (fold, context) pair of each (fold, n-gram) pair
     starts = level.children[context[is_new]]
     sizes = level.children[context[is_new] + 1] - starts
-    owner, entry_ngram = concatenate_ranges(starts, sizes)
+    entry_rows, entry_ngram = concatenate_ranges(starts, sizes)
     counts = level.counts[entry_ngram]
     first_entry = np.cumsum(sizes) - sizes
     counts[first_entry[row] + ngrams.ngram - level.children[context]] -= ngrams.subtracted
     discounts = _fold_discounts(level, index, ngrams, folds)
     return FoldRows(
-        owner=owner,
+        entry_rows=entry_rows,
         tokens=level.keys[entry_ngram] % vocab_size,
         counts=counts,
-        discounts=discounts[ngrams.fold[is_new][owner], np.minimum(counts, 3)],
-        sample_position=ngrams.sample_position[is_new],
+        discounts=discounts[ngrams.fold[is_new][entry_rows], np.minimum(counts, 3)],
+        example_position=ngrams.example_position[is_new],
         row_at_position=row[ngrams.pair_at_position],
     )
 

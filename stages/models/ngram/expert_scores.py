@@ -41,7 +41,7 @@ class ExpertScores:
         averages = scores[:, :, None] * rates[:, None]  # B, T, horizons, experts
         averages[:, 0] += self.averages * (1 - rates)[:, None]
         decay, reach = (1 - rates)[:, None], 1
-        while reach < length:  # each average covers twice as many tokens as before
+        while reach < length:  # prefix scan by doubling: each pass doubles the tokens that an average covers
             earlier = averages[:, :-reach] * decay
             averages = averages + F.pad(earlier, (0, 0, 0, 0, reach, 0))
             decay, reach = decay.square(), 2 * reach
@@ -58,7 +58,7 @@ class ExpertScores:
         return _features(self.averages)
 
 
-def count_features(experts: int) -> int:
+def num_score_features(experts: int) -> int:
     """Return the number of features."""
     return len(HORIZONS) * experts
 

@@ -1,6 +1,6 @@
 """The experts of `gpt` for one text that grows by one token at a time, on the CPU, with NumPy.
 
-`incremental_experts.py` computes the same for several texts at once, on any device; keep the formulas equal. For one
+`torch_experts.py` computes the same for several texts at once, on any device; keep the formulas equal. For one
 text, the time to start an operation of PyTorch is longer than the operation, and NumPy starts one several times faster.
 """
 
@@ -13,9 +13,9 @@ import numpy as np
 from stages.models.kneser_ney import KneserNey
 from stages.models.ngram.backoff_table import BackoffTable
 from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, MIN_STRENGTH, STRENGTH_PER_COUNT
-from stages.models.ngram.context_index import KEY_RANGE, MAX_OCCURRENCES, STRENGTH, ContextIndex
+from stages.models.ngram.context_index import BACKOFF_STRENGTH, KEY_RANGE, MAX_OCCURRENCES, ContextIndex
 from stages.models.ngram.counts import FloatArray, IntArray
-from stages.models.ngram.ngram_experts import num_lengths
+from stages.models.ngram.ngram_experts import count_cache_contexts
 from stages.models.ngram.window_matches import MIN_CONTEXT
 from stages.models.ngram.word_line_contexts import CONTEXT_KINDS, CONTEXTS_PER_KIND, MULTIPLIER, PRIME
 
@@ -27,15 +27,15 @@ class NumpyExperts:
         prior: the n-gram model.
         block_size: tokens that the experts see.
         cache_lm: whether the cache language model is one of the experts.
-        context_index: of the context experts, if there are any.
+        context_index: index of the context experts, or None.
     """
 
     def __init__(self, prior: KneserNey, block_size: int, cache_lm: bool, context_index: ContextIndex | None) -> None:
         self.ngrams = NumpyNgrams(prior, block_size)
-        lengths = num_lengths(prior.params.ngram_order)
-        self.cache = NumpyCacheLM(block_size, lengths) if cache_lm else None
+        num_lengths = count_cache_contexts(prior.params.ngram_order)
+        self.cache = NumpyCacheLM(block_size, num_lengths) if cache_lm else None
         self.bigram_strengths = np.array(BIGRAM_STRENGTHS, np.float32)
-        self.min_strengths = np.full(lengths, MIN_STRENGTH, np.float32)
+        self.min_strengths = np.full(num_lengths, MIN_STRENGTH, np.float32)
         self.contexts = NumpyWordLineContexts(context_index, block_size) if context_index else None
 
     def append(self, token: int) -> None:
@@ -55,8 +55,8 @@ class NumpyExperts:
             totals = self.ngrams.totals[rows[MIN_CONTEXT : MIN_CONTEXT + len(strengths)]]
             strengths[: len(totals)] += STRENGTH_PER_COUNT * totals
             matches = self.cache.find_matches()
-            experts.append(matches.add_to(self.ngrams.probs(rows[:2]), self.bigram_strengths))
-            experts.append(matches.add_to(experts[0], strengths))
+            experts.append(matches.apply(self.ngrams.probs(rows[:2]), self.bigram_strengths))
+            experts.append(matches.apply(experts[0], strengths))
         if self.contexts:
             experts += self.contexts.probs(experts[-1])
         log_probs: FloatArray = np.log(np.stack(experts))
@@ -67,8 +67,8 @@ class NumpyNgrams:
     """Which contexts at the end of the text occur in the training text, and the n-gram distributions after them.
 
     Attributes:
-        rows: of these contexts in the table, from the shortest, which is empty, to the longest.
-        totals: see `BackoffTable`.
+        rows: the rows of these contexts in the table, from the shortest, which is empty, to the longest.
+        totals: the total count after the context of each row, as in `BackoffTable`.
     """
 
     def __init__(self, prior: KneserNey, max_context: int) -> None:
@@ -79,7 +79,7 @@ class NumpyNgrams:
         self.offsets, self.tokens, self.entries = table.offsets.numpy(), table.tokens.numpy(), table.probs.numpy()
         self.backoff_weights, self.totals = table.backoff_weights.numpy(), table.totals.numpy()
         self.dense = table.dense.numpy()
-        self.contexts: list[int] = []  # ids of those of 1, 2, … tokens that end the text
+        self.contexts: list[int] = []  # ids of the contexts of 1, 2, … tokens that end the text
         self.rows = self.first_rows[:1]
 
     def append(self, token: int) -> None:
@@ -111,7 +111,7 @@ class NumpyCacheLM:
         self.size, self.num_lengths, self.max_context = size, num_lengths, MIN_CONTEXT + num_lengths - 1
         self.limits = np.arange(1, self.max_context + 1, dtype=np.uint8)
         self.ids = np.zeros(0, np.int64)
-        self.match_lengths = np.zeros(0, np.uint8)  # see `IncrementalCache`
+        self.match_lengths = np.zeros(0, np.uint8)  # see `TorchCacheLM`
 
     def append(self, token: int) -> None:
         """Append a token to the text."""
@@ -147,8 +147,8 @@ class Matches:
     followers: IntArray
     counts: FloatArray
 
-    def add_to(self, probs: FloatArray, strengths: FloatArray) -> FloatArray:
-        """Return the distribution of the cache language model, (V,), as `IncrementalCache.apply` does."""
+    def apply(self, probs: FloatArray, strengths: FloatArray) -> FloatArray:
+        """Return the distribution of the cache language model, (V,), as `TorchCacheLM.apply` does."""
         if not len(self.followers):
             return probs
         totals = self.counts[: len(strengths)] + strengths
@@ -160,11 +160,11 @@ class Matches:
 
 
 class NumpyWordLineContexts:
-    """What followed the contexts of words and lines; see `word_line_contexts.py` and `context_index.py`."""
+    """The word and line contexts of the text, and the distributions of what followed them."""
 
     def __init__(self, index: ContextIndex, size: int) -> None:
         self.size = size
-        self.numbers, starts_word, ends_line = index.token_classes.tolist()
+        self.word_numbers, starts_word, ends_line = index.token_classes.tolist()
         self.starts_word, self.ends_line = [bool(flag) for flag in starts_word], [bool(flag) for flag in ends_line]
         self.keys, self.ends, self.followers = (getattr(index, name).numpy() for name in ("keys", "ends", "followers"))
         self.ranges = np.arange(len(CONTEXT_KINDS) * CONTEXTS_PER_KIND) * KEY_RANGE
@@ -175,7 +175,7 @@ class NumpyWordLineContexts:
         self.tokens: deque[int] = deque()  # the last `size`
         self.contexts: deque[list[int]] = deque()  # the keys at each of them
         # For each kind and length of context: what followed the contexts with a key, the latest last.
-        self.recent: list[dict[int, deque[int]]] = [defaultdict(deque) for _ in self.ranges]
+        self.seen: list[dict[int, deque[int]]] = [defaultdict(deque) for _ in self.ranges]
 
     def append(self, token: int) -> None:
         """Append a token to the text."""
@@ -183,7 +183,7 @@ class NumpyWordLineContexts:
             if self.words[0]:
                 self.words = [0, *self.words[:2]]
             self.power = 1
-        self.words[0] = _wrap(self.words[0] + self.numbers[token] * self.power)
+        self.words[0] = _wrap(self.words[0] + self.word_numbers[token] * self.power)
         self.power = _wrap(self.power * PRIME)
         self.tokens.append(token)
         self.length += 1
@@ -192,34 +192,34 @@ class NumpyWordLineContexts:
         above = self.start_above + self.length - self.start
         keys = self._hash(token, self._token_at(above), self._token_at(above + 1))
         if self.contexts:
-            for recent, key in zip(self.recent, self.contexts[-1], strict=True):
-                recent[key].append(token)
+            for seen, key in zip(self.seen, self.contexts[-1], strict=True):
+                seen[key].append(token)
         self.contexts.append(keys)
         if len(self.tokens) > self.size:
             self.tokens.popleft()
-            for recent, key in zip(self.recent, self.contexts.popleft(), strict=True):
-                recent[key].popleft()
-                if not recent[key]:
-                    del recent[key]
+            for seen, key in zip(self.seen, self.contexts.popleft(), strict=True):
+                seen[key].popleft()
+                if not seen[key]:
+                    del seen[key]
 
-    def probs(self, probs: FloatArray) -> list[FloatArray]:
-        """Return the distributions of each kind of context, (V,) each, which back off to `probs`; see `back_off`."""
+    def probs(self, below: FloatArray) -> list[FloatArray]:
+        """Return the distributions of each kind of context, (V,) each, which back off to `below`; see `back_off`."""
         keys = self.contexts[-1]
         rows = self.keys.searchsorted(self.ranges + keys).tolist()
-        kinds, below = [], probs
+        kinds, probs = [], below
         for index, (key, row) in enumerate(zip(keys, rows, strict=True)):
             if index % CONTEXTS_PER_KIND == 0:
-                below = probs
-            followers = list(islice(reversed(self.recent[index].get(key, ())), MAX_OCCURRENCES))
+                probs = below
+            followers = list(islice(reversed(self.seen[index].get(key, ())), MAX_OCCURRENCES))
             if row < len(self.keys) and self.keys[row] == key + self.ranges[index]:
                 end = int(self.ends[row])
                 begin = max(int(self.ends[row - 1]) if row else 0, end - MAX_OCCURRENCES + len(followers))
                 followers += self.followers[begin:end].tolist()
             if followers:
-                total = len(followers) + STRENGTH
-                below = below * (STRENGTH / total) + _count(followers, None, len(probs)) / total
+                total = len(followers) + BACKOFF_STRENGTH
+                probs = probs * (BACKOFF_STRENGTH / total) + _count(followers, None, len(below)) / total
             if index % CONTEXTS_PER_KIND == CONTEXTS_PER_KIND - 1:
-                kinds.append(below)
+                kinds.append(probs)
         return kinds
 
     def _token_at(self, position: int) -> int:
@@ -229,9 +229,9 @@ class NumpyWordLineContexts:
 
     def _hash(self, token: int, above: int, above_next: int) -> list[int]:
         """Return the keys of the contexts that end the text; see `hash_contexts`."""
-        words_1 = _extend_hash(_extend_hash(self.words[0], self.words[1]), -1 if self.words[0] else token)
-        line_1 = _extend_hash(above, token)
-        keys = (words_1, _extend_hash(words_1, self.words[2]), line_1, _extend_hash(line_1, above_next))
+        one_word = _extend_hash(_extend_hash(self.words[0], self.words[1]), -1 if self.words[0] else token)
+        one_above = _extend_hash(above, token)
+        keys = (one_word, _extend_hash(one_word, self.words[2]), one_above, _extend_hash(one_above, above_next))
         return [_wrap((key ^ key >> 29) * MULTIPLIER) >> 32 for key in keys]
 
 

@@ -6,7 +6,7 @@ from stages.models.ngram.backoff_table import BackoffTable, BackoffTableBuilder
 from stages.models.ngram.counts import FloatArray, IntArray, NgramLevel
 
 UNIGRAM_DISCOUNTS = np.array([0.0, 0.5, 0.5, 0.5])
-MAX_DENSE_ENTRIES = 1 << 20
+MAX_DENSE_ENTRIES = 1 << 20  # numbers in the dense part of the table, 4 bytes each: a limit for speed only
 
 
 def build_backoff_table(levels: list[NgramLevel], vocab_size: int) -> BackoffTable:
@@ -16,8 +16,8 @@ def build_backoff_table(levels: list[NgramLevel], vocab_size: int) -> BackoffTab
         counts_of_counts = np.bincount(np.minimum(level.counts, 5), minlength=6)[1:5]
         discounts = level_discounts(index, counts_of_counts)
         builder.add_level(
-            rows=len(level.children) - 1,
-            owner=level.keys // vocab_size,
+            num_rows=len(level.children) - 1,
+            entry_rows=level.keys // vocab_size,
             tokens=level.keys % vocab_size,
             counts=level.counts,
             discounts=discounts[np.minimum(level.counts, 3)],

@@ -16,7 +16,7 @@ MAX_MATRIX_ENTRIES = 1 << 23  # of weights at once
 
 
 class ContextMatches(Protocol):
-    """The matches of positions in a batch of windows, numbered together from 0 to N."""
+    """The matches of positions in a batch of windows, numbered together from 0 to N - 1."""
 
     @property
     def counts(self) -> Tensor:
@@ -30,18 +30,22 @@ class ContextMatches(Protocol):
 
         Args:
             out: (N, V); may be changed.
-            weights: of a match of each length, by position, (lengths, N). A match of more tokens has the weight of the
+            weights: weight of a match of each length, by position, (lengths, N). A longer match has the weight of the
                 last length.
         """
 
 
-def find_context_matches(ids: Tensor, num_lengths: int, last: int) -> ContextMatches:
-    """Return the matches of the `last` positions of windows, (B, S), in which N = B * last.
+def find_context_matches(ids: Tensor, num_lengths: int, num_positions: int) -> ContextMatches:
+    """Return the matches of the last positions of each window.
 
-    The contexts have MIN_CONTEXT … MIN_CONTEXT + num_lengths - 1 tokens.
+    Args:
+        ids: windows, (B, S).
+        num_lengths: context lengths to use: MIN_CONTEXT … MIN_CONTEXT + num_lengths - 1 tokens.
+        num_positions: positions at the end of each window whose matches are found. They are numbered over the batch:
+            N = B * num_positions.
     """
     find = MatchingPairs.find if ids.device.type == "cpu" else MatchMatrix.find
-    return find(ids, num_lengths, last)
+    return find(ids, num_lengths, num_positions)
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,10 @@ class MatchingPairs:
     """A list of the pairs of positions that end with the same tokens.
 
     Attributes:
-        later: the later position of each pair, among those whose matches were asked for.
-        earlier: the earlier position, in the same window, among all positions.
+        later: index of the later position of each pair, 0 … N - 1.
+        earlier: index of the earlier position in `ids`, in the same window.
         length_index: number of tokens that match, less MIN_CONTEXT.
-        counts: see `ContextMatches`.
+        counts: earlier positions that match each position, (lengths, N), as in `ContextMatches`.
         ids: the flattened windows, (B * S,).
     """
 
@@ -63,17 +67,17 @@ class MatchingPairs:
     ids: Tensor
 
     @classmethod
-    def find(cls, ids: Tensor, num_lengths: int, last: int) -> "MatchingPairs":
-        """See `find_context_matches`."""
+    def find(cls, ids: Tensor, num_lengths: int, num_positions: int) -> "MatchingPairs":
+        """Return the matches that `find_context_matches` describes, as pairs."""
         later, earlier = _matching_pairs(ids)
         flat_ids, window_size = ids.flatten(), ids.shape[1]
-        skipped = window_size - last  # in each window
+        skipped = window_size - num_positions  # in each window
         number = later
         if skipped:
             is_last = later % window_size >= skipped
             later, earlier = later[is_last], earlier[is_last]
             number = later - (torch.div(later, window_size, rounding_mode="floor") + 1) * skipped
-        counts = torch.zeros(num_lengths, len(ids) * last, device=ids.device)
+        counts = torch.zeros(num_lengths, len(ids) * num_positions, device=ids.device)
         length_index = torch.zeros_like(later)
         # The pairs that still match, and their positions.
         pairs, pair_later, pair_earlier = torch.arange(len(later), device=ids.device), later, earlier
@@ -88,7 +92,7 @@ class MatchingPairs:
         return cls(number, earlier, length_index, counts, flat_ids)
 
     def add_followers(self, out: Tensor, weights: Tensor) -> Tensor:
-        """See `ContextMatches`."""
+        """Return `out` plus the weights of the tokens that followed matches, as in `ContextMatches`."""
         length_index = self.length_index.clamp(max=len(weights) - 1)
         cells = self.later * out.shape[1] + self.ids[self.earlier + 1]
         out.view(-1).scatter_add_(0, cells, weights[length_index, self.later])
@@ -102,7 +106,7 @@ class MatchMatrix:
     Attributes:
         match_lengths: [b, i, j] is how many of the tokens that end at i equal those that end at j < i, at most the
             longest context; (B, T, S) uint8, for the last T positions i.
-        counts: see `ContextMatches`.
+        counts: earlier positions that match each position, (lengths, N), as in `ContextMatches`.
         ids: the windows, (B, S).
     """
 
@@ -111,18 +115,18 @@ class MatchMatrix:
     ids: Tensor
 
     @classmethod
-    def find(cls, ids: Tensor, num_lengths: int, last: int) -> "MatchMatrix":
-        """See `find_context_matches`."""
+    def find(cls, ids: Tensor, num_lengths: int, num_positions: int) -> "MatchMatrix":
+        """Return the matches that `find_context_matches` describes, as a matrix."""
         equal = (ids[:, :, None] == ids[:, None, :]).tril(-1).to(torch.uint8)
         match_lengths = equal
         for _ in range(MIN_CONTEXT + num_lengths - 2):
             match_lengths = equal * (1 + F.pad(match_lengths[:, :-1, :-1], (1, 0, 1, 0)))
-        match_lengths = match_lengths[:, ids.shape[1] - last :]
+        match_lengths = match_lengths[:, ids.shape[1] - num_positions :]
         counts = [(match_lengths >= MIN_CONTEXT + index).sum(-1).flatten() for index in range(num_lengths)]
         return cls(match_lengths, torch.stack(counts).float(), ids)
 
     def add_followers(self, out: Tensor, weights: Tensor) -> Tensor:
-        """See `ContextMatches`."""
+        """Return `out` plus the weights of the tokens that followed matches, as in `ContextMatches`."""
         (batch, length, window_size), vocab_size = self.match_lengths.shape, out.shape[1]
         weights = F.pad(weights, (0, 0, MIN_CONTEXT, 0)).view(-1, batch, length).movedim(0, -1)  # by number of tokens
         out = out.view(batch, length, vocab_size)

@@ -1,10 +1,15 @@
 """Contexts other than the last tokens: the words so far, and the line above.
 
-An n-gram sees `is` after `this` and a space, but not after `this` and a line break, nor after `This`. In a table, what
-matters is above. Compressors of text have models for both (Mahoney 2005, "Adaptive Weighing of Context Models").
+To an n-gram model, `this` before a space, `this` before a line break and `This` are different contexts. A word context
+treats them as one as soon as the next word has begun. In a table, what matters is above. Compressors of text have
+models for both (Mahoney 2005, "Adaptive Weighing of Context Models").
 
-A context is identified by a key, a hash of 32 bits. Contexts with equal keys share their counts; of a million contexts,
-about a hundred pairs have.
+A context is identified by a key, a hash of 32 bits. Contexts with equal keys share their counts; among a million
+contexts, about a hundred pairs collide.
+
+`token_classes` says what each token is, (3, V) int64, as returned by `Tokenizer.token_classes`. Row 0 is an id
+of its letters and digits, ignoring case, or 0 if it has none. Row 1 is 1 if it begins with another character, which
+ends the word before it. Row 2 is 1 if it ends a line.
 """
 
 from dataclasses import dataclass
@@ -15,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 
 CONTEXT_KINDS = ("word", "line")
 CONTEXTS_PER_KIND = 2  # the shorter one first
-PRIME, MULTIPLIER = 0x100000001B3, 0x1B873593CC9E2D  # odd, so that products modulo 2^64 can be undone
+PRIME, MULTIPLIER = 0x100000001B3, 0x1B873593CC9E2D  # odd, so invertible modulo 2^64; PRIME is that of FNV-1a
 INVERSE = pow(PRIME, -1, 1 << 64)
 
 
@@ -24,14 +29,14 @@ class Words:
     """The words at the end of texts. A word is a hash of its letters and digits, or 0 if it has none so far.
 
     Attributes:
-        last: the word so far.
+        current: the word so far.
         previous: the word before it.
-        one_earlier: the word before that.
+        second_previous: the word before that.
     """
 
-    last: Tensor
+    current: Tensor
     previous: Tensor
-    one_earlier: Tensor
+    second_previous: Tensor
 
 
 def context_keys(ids: Tensor, token_classes: Tensor) -> Tensor:
@@ -39,7 +44,7 @@ def context_keys(ids: Tensor, token_classes: Tensor) -> Tensor:
 
     Args:
         ids: token ids, (B, T); nothing before a window is part of its contexts.
-        token_classes: see `Tokenizer.token_classes`, (3, V).
+        token_classes: what each token is, (3, V).
     """
     position = torch.arange(ids.shape[1], device=ids.device)
     start, start_above = line_starts(ids, token_classes[2])
@@ -58,29 +63,31 @@ def hash_contexts(ids: Tensor, words: Words, tokens_above: list[Tensor]) -> Tens
         words: the last words. Between two words, the last token is part of the context.
         tokens_above: the token above the next one and the one after that, -1 if there is none.
     """
-    separator = torch.where(words.last == 0, ids, -1)
-    words_1 = _extend_hash(_extend_hash(words.last, words.previous), separator)
-    words_2 = _extend_hash(words_1, words.one_earlier)
-    line_1 = _extend_hash(tokens_above[0], ids)
-    line_2 = _extend_hash(line_1, tokens_above[1])
-    keys = torch.stack((words_1, words_2, line_1, line_2))
+    separator = torch.where(words.current == 0, ids, -1)
+    one_word = _extend_hash(_extend_hash(words.current, words.previous), separator)
+    two_words = _extend_hash(one_word, words.second_previous)
+    one_above = _extend_hash(tokens_above[0], ids)
+    two_above = _extend_hash(one_above, tokens_above[1])
+    keys = torch.stack((one_word, two_words, one_above, two_above))
     keys = torch.bitwise_right_shift(_xor_shift(keys, 29) * MULTIPLIER, 32)
     return keys.view(len(CONTEXT_KINDS), CONTEXTS_PER_KIND, *ids.shape)
 
 
 def find_words(ids: Tensor, token_classes: Tensor) -> tuple[Words, Tensor]:
-    """Return the words at each position of windows, (B, T), and PRIME^n for words so far of n tokens, (B, T).
+    """Return the words at each position of windows, (B, T), and the power of PRIME that the next token gets, (B, T).
 
-    The hash of a word is the polynomial of the numbers of its tokens at PRIME. A separator is its first token.
+    A word begins at a token that starts with a separator; this token has index 0. A window that begins inside a word
+    lacks that token, so its first token has index 1. The hash of a word is the sum of id * PRIME^index over its tokens,
+    modulo 2^64: a difference of prefix sums, shifted by a power of INVERSE.
     """
-    numbers, starts_word, _ = token_classes
+    word_numbers, starts_word, _ = token_classes
     length = ids.shape[1]
     position = torch.arange(length, device=ids.device)
     starts = starts_word[ids].bool()
     start = torch.where(starts, position, 0).cummax(1).values
     first = torch.where((start == 0) & ~starts[:, :1], 1, 0)  # a window that begins in a word lacks its separator
     prime_powers = powers(PRIME, length + 2, ids.device)
-    sums = F.pad((numbers[ids] * prime_powers[:length]).cumsum(1), (1, 0))
+    sums = F.pad((word_numbers[ids] * prime_powers[:length]).cumsum(1), (1, 0))
     scale = powers(INVERSE, length, ids.device)[start] * prime_powers[first]
     word = (sums[:, 1:] - sums.gather(1, start)) * scale
     ends = F.pad(starts[:, 1:] & (word[:, :-1] != 0), (0, 1))
@@ -103,38 +110,38 @@ def powers(base: int, count: int, device: torch.device) -> Tensor:
     return F.pad(torch.full((max(0, count - 1),), signed, device=device).cumprod(0), (1, 0), value=1)[:count]
 
 
-class WordLineTracker:
+class TorchWordLineContexts:
     """The keys of the contexts of texts that grow by one token at a time; `context_keys` computes them for windows.
 
     Args:
         ids: the texts so far, (B, T).
-        token_classes: see `Tokenizer.token_classes`, (3, V).
+        token_classes: what each token is, (3, V).
         size: tokens to keep. A context may begin before them, but what is above is only found among them.
 
     Attributes:
         ids: the kept tokens, (B, at most `size`).
-        keys: of the contexts that end at each of them, (kinds, CONTEXTS_PER_KIND, B, at most `size`).
+        keys: keys of the contexts that end at each of them, (kinds, CONTEXTS_PER_KIND, B, at most `size`).
     """
 
     def __init__(self, ids: Tensor, token_classes: Tensor, size: int) -> None:
         self.ids, self.token_classes, self.size = ids, token_classes, size
         self.keys = context_keys(ids, token_classes)
         words, power = find_words(ids, token_classes)
-        self.words = Words(words.last[:, -1], words.previous[:, -1], words.one_earlier[:, -1])
+        self.words = Words(words.current[:, -1], words.previous[:, -1], words.second_previous[:, -1])
         self.power = power[:, -1]
         # Counted from the first kept token.
         self.start, self.start_above = (starts[:, -1] for starts in line_starts(ids, token_classes[2]))
 
     def step(self, ids: Tensor) -> None:
         """Append one token to each text, (B,)."""
-        numbers, starts_word, ends_line = self.token_classes[:, ids]
+        word_numbers, starts_word, ends_line = self.token_classes[:, ids]
         words, starts = self.words, starts_word.bool()
-        is_complete = starts & (words.last != 0)
+        is_complete = starts & (words.current != 0)
         power = torch.where(starts, 1, self.power)
         self.words = words = Words(
-            torch.where(starts, 0, words.last) + numbers * power,
-            torch.where(is_complete, words.last, words.previous),
-            torch.where(is_complete, words.previous, words.one_earlier),
+            torch.where(starts, 0, words.current) + word_numbers * power,
+            torch.where(is_complete, words.current, words.previous),
+            torch.where(is_complete, words.previous, words.second_previous),
         )
         self.power = power * PRIME
         ends = ends_line.bool()

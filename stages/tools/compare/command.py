@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from stages.core.files import write_text
-from stages.core.options import FolioCommand, output_file_option
+from stages.core.options import FolioCommand, table_option
 from stages.tools.compare.comparison_page import render_comparison
 from stages.tools.compare.runs import read_runs
 from stages.tools.compare.table import Comparison, compare_runs
@@ -16,7 +16,7 @@ from stages.tools.compare.table import Comparison, compare_runs
 @click.argument("revisions", nargs=-1, required=True, metavar="REV…")
 @click.option("--seeds-apart", is_flag=True, help="Show runs that differ only in their seeds in separate columns.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
-@output_file_option("--page", "page_path", None, "The file for an HTML page, with the learning curves.")
+@table_option("--page", "page_path", "The file for an HTML page, with the learning curves.")
 def command(revisions: tuple[str, ...], seeds_apart: bool, as_json: bool, page_path: Path | None) -> None:
     """Compare runs: the parameters that differ, and each metric with its difference to the first run.
 

@@ -60,12 +60,12 @@ def read_run(revision: str) -> Run:
     try:
         params = dict(flatten(dvc.api.params_show(rev=rev, stages=["download", "tokenize", "train", "evaluate"])))
         metrics = dict(flatten(dvc.api.metrics_show(rev=rev)))
-    except (
-        DvcException,
-        SCMError,
-        OSError,
-        AttributeError,
-    ) as error:  # AttributeError: no commit
+    except (DvcException, SCMError, OSError, AttributeError) as error:
+        # AttributeError: there is no commit.
+        if isinstance(error, FileNotFoundError):
+            raise InputError(
+                f"'{revision}' has no results: it lacks {error.filename}; run `dvc repro` and commit its results"
+            ) from None
         reason = " ".join(str(error).split())
         raise InputError(
             f"'{revision}' cannot be read ({reason}); `dvc exp list` and `git branch` list the revisions, "
@@ -119,7 +119,8 @@ def read_file(path: str, rev: str | None) -> str | None:
         here = Path.cwd()
         top = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
         text: str = dvc.api.read((here.relative_to(top) / path).as_posix(), rev=rev)  # relative to git's folder
-    except (DvcException, SCMError, OSError, DataIndexError, KeyError):  # the third: a folder that is not in the cache
+    except (DvcException, SCMError, OSError, DataIndexError, KeyError):
+        # DataIndexError: a folder that is not in the cache.
         return None
     return text
 

@@ -37,7 +37,7 @@ class Comparison:
     Attributes:
         params: the parameters that differ.
         metrics: means of the metrics.
-        standard_errors: of the difference to the first column; NaN if there are no repeated seeds.
+        standard_errors: standard errors of the difference to the first column; NaN if there are no repeated seeds.
         notes: what the reader should know.
     """
 

@@ -13,7 +13,8 @@ from stages.core.options import FolioCommand, file_option, model_option, output_
 from stages.core.project import install_command
 from stages.models.model_folder import MANIFEST, WEIGHTS, load_model
 
-OPTIONAL_FILES = ("modeling_folio.py", "folio_*.py", "generation_config.json", "LICENSE")
+CODE = "modeling_folio.py"
+OPTIONAL_FILES = (CODE, "folio_*.py", "generation_config.json", "LICENSE")
 
 
 @click.command(name="export", cls=FolioCommand)
@@ -27,7 +28,9 @@ OPTIONAL_FILES = ("modeling_folio.py", "folio_*.py", "generation_config.json", "
     help="The library to export to.",
 )
 @file_option("--card", "card_path", "reports/model_card.md", "The model card to include, if it exists.")
-@output_folder_option("--output", "output_folder", "exported", "The folder for the exported model.")
+@output_folder_option(
+    "--output", "output_folder", "exported", "The folder for the exported model: new, empty, or of an earlier export."
+)
 def command(model_folder: Path, target: str, card_path: Path, output_folder: Path) -> None:  # noqa: ARG001 - one choice
     """Export the model so that `transformers` opens it with AutoModelForCausalLM and AutoTokenizer.
 
@@ -40,13 +43,13 @@ def command(model_folder: Path, target: str, card_path: Path, output_folder: Pat
     trained = load_model(model_folder)
     if (output_folder / MANIFEST).exists():
         raise InputError(f"{output_folder} contains a model of Folio, which would be replaced; choose another --output")
+    check_output_folder(output_folder)
     if not find_spec("transformers"):
         raise WorkError(f"exporting needs the transformers library: {install_command('export')}")
     from stages.tools.export.huggingface import export_model
 
-    with TemporaryDirectory(
-        dir=".", prefix=".export."
-    ) as folder:  # a file is replaced, never changed: it may be a link
+    with TemporaryDirectory(dir=".", prefix=".export.") as folder:
+        # A file is replaced, never changed: it may be a link.
         export_model(trained, Path(folder))
         for pattern in OPTIONAL_FILES:  # of an earlier export of another kind of model
             for leftover in output_folder.glob(pattern):
@@ -55,4 +58,15 @@ def command(model_folder: Path, target: str, card_path: Path, output_folder: Pat
             write_bytes(output_folder / path.name, path.read_bytes())
     if card_path.exists() and sha256(model_folder / WEIGHTS) in card_path.read_text(encoding="utf-8"):
         write_bytes(output_folder / "README.md", card_path.read_bytes())  # the card describes this model
-    log.info('%s: open it with AutoModelForCausalLM.from_pretrained("%s")', output_folder, output_folder)
+    argument = ", trust_remote_code=True" if (output_folder / CODE).exists() else ""
+    log.info('%s: open it with AutoModelForCausalLM.from_pretrained("%s"%s)', output_folder, output_folder, argument)
+
+
+def check_output_folder(folder: Path) -> None:
+    """Check that the folder is new, empty, or holds an exported model, which may be replaced.
+
+    Raises:
+        InputError: if it holds other files.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").exists():
+        raise InputError(f"{folder} is not empty and does not hold an exported model; choose another --output")

@@ -4,23 +4,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dvclive import Live
+from typing_extensions import override
+
+from stages.train.tracking import Tracker
 
 
-class DvcLiveTracker:
-    """The files of the latest run; see `Tracker`."""
+class DvcLiveTracker(Tracker):
+    """The files of the latest run."""
 
     def __init__(self, live: Live) -> None:
         self.live = live
 
+    @override
     def log_point(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Tracker`."""
         self.live.step = step
         for key, value in values.items():
             self.live.log_metric(key, value)
         self.live.make_summary()
 
-    def finish(self, succeeded: bool) -> None:  # noqa: ARG002 - DVCLive does not record the outcome
-        """See `Tracker`."""
+    @override
+    def finish(self, succeeded: bool) -> None:
         self.live.end()
 
 

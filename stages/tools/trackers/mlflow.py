@@ -8,17 +8,20 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import mlflow
+from typing_extensions import override
+
+from stages.train.tracking import Tracker
 
 
-class MlflowTracker:
-    """A run of the experiment; see `Tracker`."""
+class MlflowTracker(Tracker):
+    """A run of the experiment."""
 
+    @override
     def log_point(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Tracker`."""
         mlflow.log_metrics(dict(values), step=step)
 
+    @override
     def finish(self, succeeded: bool) -> None:
-        """See `Tracker`."""
         mlflow.end_run("FINISHED" if succeeded else "FAILED")
 
 

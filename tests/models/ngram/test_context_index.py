@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from stages.models.ngram import context_index
-from stages.models.ngram.context_index import MAX_OCCURRENCES, STRENGTH, ContextIndex
-from stages.models.ngram.word_line_contexts import WordLineTracker, context_keys
+from stages.models.ngram.context_index import BACKOFF_STRENGTH, MAX_OCCURRENCES, ContextIndex
+from stages.models.ngram.word_line_contexts import TorchWordLineContexts, context_keys
 from stages.tokenizers.char import CharTokenizer
 
 TEXT = "one two,\nthree four\nOne TWO three\n1,2,3\n1,2,4\n1,3,4\nfour two one\n" * 6
@@ -31,7 +31,7 @@ def expected(occurrences: list[list[int]], probs: Tensor) -> Tensor:
     for followers in occurrences:
         counts = Counter(followers[:MAX_OCCURRENCES])
         counted = torch.tensor([float(counts[token]) for token in range(V)])
-        probs = (counted + STRENGTH * probs) / (counted.sum() + STRENGTH)
+        probs = (counted + BACKOFF_STRENGTH * probs) / (counted.sum() + BACKOFF_STRENGTH)
     return probs
 
 
@@ -79,7 +79,7 @@ def test_a_text_that_grows_has_the_same_predictions_and_they_sum_to_one():
     index, probs = fitted_index(encode(TEXT)), torch.rand(2, window.shape[1], V).softmax(-1)
     predicted = index.log_probs(window, probs)
     torch.testing.assert_close(predicted.exp().sum(-1), torch.ones(2, window.shape[1], 2))
-    tracked = WordLineTracker(window[:, :2], CLASSES, size=100)
+    tracked = TorchWordLineContexts(window[:, :2], CLASSES, size=100)
     for position in range(2, window.shape[1]):
         tracked.step(window[:, position])
         torch.testing.assert_close(index.last_log_probs(tracked, probs[:, position]), predicted[:, position])
@@ -97,8 +97,8 @@ def test_an_index_survives_saving_and_loading():
 def test_a_long_text_is_indexed_in_pieces(monkeypatch, piece):
     text = encode(TEXT)
     whole = fitted_index(text)
-    monkeypatch.setattr(context_index, "PIECE", piece)
-    monkeypatch.setattr(context_index, "PIECE_OVERLAP", 40)  # more than two lines and three words of TEXT
+    monkeypatch.setattr(context_index, "CHUNK_SIZE", piece)
+    monkeypatch.setattr(context_index, "CHUNK_OVERLAP", 40)  # more than two lines and three words of TEXT
     in_pieces = fitted_index(text)
     contexts = [index.keys[index.rows.long()][:, 40:] for index in (whole, in_pieces)]
     assert torch.equal(*contexts)

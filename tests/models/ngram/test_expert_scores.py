@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.models.ngram.expert_scores import ExpertScores, count_features
+from stages.models.ngram.expert_scores import ExpertScores, num_score_features
 
 HORIZONS = (4.0, 16.0, 64.0)
 GENERATOR = torch.Generator().manual_seed(3)
@@ -26,7 +26,7 @@ def naive_features(ids: Tensor, log_probs: Tensor) -> Tensor:
 
 def test_features_are_moving_averages_of_what_the_experts_gave_to_the_tokens():
     features = ExpertScores().extend(IDS, LOG_PROBS)
-    assert features.shape == (2, 30, count_features(3))
+    assert features.shape == (2, 30, num_score_features(3))
     for text in range(2):
         torch.testing.assert_close(features[text], naive_features(IDS[text], LOG_PROBS[text]), atol=1e-4, rtol=1e-4)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.models.ngram.word_line_contexts import WordLineTracker, context_keys
+from stages.models.ngram.word_line_contexts import TorchWordLineContexts, context_keys
 from stages.tokenizers.char import CharTokenizer
 
 TEXT = "This is\nthis\tis THIS; is it?\n\na,1,b\nc,22,d\ne,1,f\nIt is  this is.\n"
@@ -60,7 +60,7 @@ def test_a_text_that_grows_has_the_same_keys(split):
     tokenizer = CharTokenizer(sorted(set(TEXT)))
     ids, classes = torch.from_numpy(tokenizer.encode(TEXT)).long(), torch.from_numpy(tokenizer.token_classes())
     ids = torch.stack((ids, ids.roll(7)))
-    tracked = WordLineTracker(ids[:, :split], classes, size=100)
+    tracked = TorchWordLineContexts(ids[:, :split], classes, size=100)
     for token in ids[:, split:].unbind(1):
         tracked.step(token)
     assert torch.equal(tracked.keys, context_keys(ids, classes))
@@ -71,7 +71,7 @@ def test_beyond_its_size_a_text_keeps_the_last_tokens_and_their_keys():
     tokenizer = CharTokenizer(sorted(set(TEXT)))
     ids = torch.from_numpy(tokenizer.encode(TEXT)).long()[None]
     classes = torch.from_numpy(tokenizer.token_classes())
-    tracked = WordLineTracker(ids[:, :3], classes, size=20)  # at least two lines of TEXT
+    tracked = TorchWordLineContexts(ids[:, :3], classes, size=20)  # at least two lines of TEXT
     for token in ids[:, 3:].unbind(1):
         tracked.step(token)
     assert torch.equal(tracked.ids, ids[:, -20:])

@@ -138,6 +138,21 @@ def test_code_of_an_earlier_export_does_not_stay(tmp_path, monkeypatch):
         assert bool([*(tmp_path / "out").glob("folio_*.py")]) is has_code
 
 
+def test_a_folder_with_other_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved_model(tmp_path / "models", kind="bigram")
+    notes = tmp_path / "notes/README.md"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    result = CliRunner().invoke(folio, ["export", "--output", "notes"])
+    assert result.exit_code == 2
+    assert "notes is not empty and does not hold an exported model; choose another --output" in result.output
+    assert [*notes.parent.iterdir()] == [notes]
+    assert notes.read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    run("export", "--output", "empty")
+
+
 def test_every_model_can_be_exported():
     assert {*MODELS} - {"lecture_gpt", "gpt"} < {*WITH_CODE}
 

@@ -1,4 +1,4 @@
-"""The experts of `gpt` along a text, each prediction from the counts of all of the text before it.
+"""The experts of `gpt` along a known text, whose tokens are counted after they have been predicted.
 
 A model folder holds counts of the training text only. Here the text is known, so all of its n-grams and contexts are
 numbered once. Which of them have occurred, and how often, is counted only as far as the text has been read.
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from stages.models.ngram.backoff_table import BackoffTable, BackoffTableBuilder
 from stages.models.ngram.context_index import MAX_OCCURRENCES, back_off, keys_of_text
-from stages.models.ngram.counts import IntArray, concatenate_ranges, count_ngrams
+from stages.models.ngram.counts import IntArray, concatenate_ranges, count_ngrams, run_starts
 from stages.models.ngram.ngram_experts import expert_probs
 from stages.models.ngram.smoothing import level_discounts
 from stages.models.params import ModelParams
 
 
-class RunningCounts:
+class AdaptiveCounts:
     """N-gram counts of the part of a text that has been read; they equal those of `count_ngrams`.
 
     Args:
@@ -57,11 +57,10 @@ class RunningCounts:
             contexts, row = np.unique(at_positions, return_inverse=True)
             rows[inside, length] = builder.row_count + row
             starts = level.children[contexts]
-            owner, ngrams = concatenate_ranges(starts, level.children[contexts + 1] - starts)
+            entry_rows, ngrams = concatenate_ranges(starts, level.children[contexts + 1] - starts)
             tokens, counts = level.keys[ngrams] % self.vocab_size, self.counts[length][ngrams]
             discounts = level_discounts(length, self.counts_of_counts[length][1:5])[np.minimum(counts, 3)]
-            backoff_rows = np.zeros(len(contexts), np.int64)  # those of the only dense row, which stands for no tokens
-            builder.add_level(len(contexts), owner, tokens, counts, discounts, backoff_rows)
+            builder.add_level(len(contexts), entry_rows, tokens, counts, discounts)
         return builder.build(persistent=False), torch.from_numpy(rows)
 
     def _add(self, index: int, ids: IntArray, added: IntArray) -> None:
@@ -72,13 +71,13 @@ class RunningCounts:
             self.counts_of_counts[index] += sign * np.bincount(np.minimum(counts, 5), minlength=6)
 
 
-class RunningContexts:
-    """What followed the latest earlier occurrences of word and line contexts in the whole text before them.
+class WholeTextContexts:
+    """The tokens that followed the latest occurrences of each word and line context in the whole text before it.
 
     Args:
         text: token ids, (N,).
         start: the first position of interest.
-        token_classes: see `Tokenizer.token_classes`.
+        token_classes: what each token is, (3, V); see `word_line_contexts.py`.
     """
 
     def __init__(self, text: Tensor, start: int, token_classes: Tensor) -> None:
@@ -86,9 +85,8 @@ class RunningContexts:
         followers, counts = list[Tensor](), list[Tensor]()
         for keys in keys_of_text(ids, token_classes.cpu()):
             order = np.argsort(keys, kind="stable")
-            ordered = keys[order]
-            is_new = np.append(np.ones(1, bool), ordered[1:] != ordered[:-1])
-            first = np.maximum.accumulate(np.where(is_new, np.arange(len(ids)), 0))  # with the same key
+            starts = np.where(run_starts(keys[order]), np.arange(len(ids)), 0)
+            first = np.maximum.accumulate(starts)  # rank of the first position with the same key
             ranks = np.flatnonzero(order >= start)
             ranks = ranks[np.argsort(order[ranks])]  # of the positions from `start` on
             earlier = order[np.maximum(ranks[:, None] - 1 - np.arange(MAX_OCCURRENCES), 0)]
@@ -97,40 +95,44 @@ class RunningContexts:
         self.followers, self.counts = torch.stack(followers), torch.stack(counts)
 
     def probs(self, begin: int, end: int, below: Tensor) -> Tensor:
-        """Return the distributions after the tokens `begin` … `end`, (T, kinds, V).
+        """Return the distributions after the tokens from `begin` up to, not including, `end`, (T, kinds, V).
 
         Args:
-            begin: position of the first of these tokens.
-            end: after the last one.
+            begin: the first position.
+            end: the position after the last one.
             below: distributions to back off to, (T, V).
         """
         part = slice(begin - self.start, end - self.start)
         return back_off(self.followers[:, part].to(self.device), self.counts[:, part].to(self.device), below)
 
 
-class RunningExperts:
+class AdaptiveExperts:
     """The log-probabilities of each expert along a text.
 
     Args:
-        params: of the model.
+        params: parameters of the model.
         vocab_size: V.
         text: token ids, (N,).
         start: the first token to predict, at least 1.
-        token_classes: see `Tokenizer.token_classes`; None: no context experts.
+        token_classes: what each token is, (3, V); see `word_line_contexts.py`. None: no context experts.
     """
 
     def __init__(
         self, params: ModelParams, vocab_size: int, text: Tensor, start: int, token_classes: Tensor | None
     ) -> None:
         self.params, self.text, self.start = params, text, start
-        self.counts = RunningCounts(text, vocab_size, params.ngram_order)
+        self.counts = AdaptiveCounts(text, vocab_size, params.ngram_order)
         self.counts.read(start)
-        self.contexts = RunningContexts(text, start - 1, token_classes) if token_classes is not None else None
+        self.contexts = WholeTextContexts(text, start - 1, token_classes) if token_classes is not None else None
 
-    def predict(self, begin: int, end: int) -> Tensor:
-        """Return the predictions of the tokens `begin` … `end`, (1, T, experts, V), and count these tokens afterwards.
+    def predict_and_read(self, begin: int, end: int) -> Tensor:
+        """Return the predictions of the tokens from `begin` up to, not including, `end`, and then count these tokens.
 
-        The n-grams are counted up to `begin`, and the other experts use all of the text before each token.
+        The n-gram counts are of the text before `begin`. The cache language model sees the last block of the text from
+        `start - 1` on, and the word and line contexts see the whole text before each token.
+
+        Returns:
+            log-probabilities, (1, T, experts, V).
         """
         device = self.text.device
         table, rows = self.counts.table_at(np.arange(begin - 1, end - 1))

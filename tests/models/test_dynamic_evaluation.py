@@ -3,8 +3,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from stages.models.base import build_model
+from stages.models.dynamic_evaluation import BETA2, EPSILON, LEARNING_RATE, OutputLearner
 from stages.models.gpt import GPT
-from stages.models.output_learning import DECAY, EPSILON, LEARNING_RATE, OutputLearner
 from tests.conftest import model_params
 
 VOCAB_SIZE, WIDTH = 5, 8
@@ -19,7 +19,7 @@ def linear(weights: list[Tensor], inputs: Tensor) -> Tensor:
 def test_each_step_is_that_of_adam_without_momentum():
     weights = [torch.randn(VOCAB_SIZE, WIDTH), torch.zeros(VOCAB_SIZE)]
     expected = [weight.clone().requires_grad_() for weight in weights]
-    optimizer = torch.optim.Adam(expected, lr=LEARNING_RATE, betas=(0.0, DECAY), eps=EPSILON)
+    optimizer = torch.optim.Adam(expected, lr=LEARNING_RATE, betas=(0.0, BETA2), eps=EPSILON)
     learner = OutputLearner(weights, linear)
     for inputs, targets in zip(CHUNKS, TARGETS, strict=True):
         with torch.inference_mode():
@@ -43,7 +43,7 @@ def test_the_loss_of_a_model_falls_and_its_weights_stay(monkeypatch):
         before = [weight.clone() for weight in model.parameters()]
     losses = []
     for rate in (0.0, 0.01):
-        monkeypatch.setattr("stages.models.output_learning.LEARNING_RATE", rate)
+        monkeypatch.setattr("stages.models.dynamic_evaluation.LEARNING_RATE", rate)
         logits = torch.cat(list(model.adaptive_logits(torch.cat((unlike, text)), 200, 20)), dim=1)[0]
         losses.append(F.cross_entropy(logits, text).item())
     assert losses[1] < losses[0] - 0.02

@@ -1,4 +1,8 @@
-"""The n-gram experts for texts that grow by one token at a time; `ngram_experts.py` has the same for whole windows."""
+"""The experts of `gpt` for texts that grow by one token at a time, with PyTorch.
+
+`ngram_experts.py` and `context_index.py` compute the same for whole windows, and `numpy_experts.py` for one text on the
+CPU.
+"""
 
 import torch
 from torch import Tensor
@@ -8,12 +12,12 @@ from stages.core.device import cached_tensor
 from stages.models.kneser_ney import KneserNey
 from stages.models.ngram.cache_lm import BIGRAM_STRENGTHS, ngram_strengths
 from stages.models.ngram.context_index import ContextIndex
-from stages.models.ngram.ngram_experts import num_lengths
+from stages.models.ngram.ngram_experts import count_cache_contexts
 from stages.models.ngram.window_matches import MIN_CONTEXT
-from stages.models.ngram.word_line_contexts import WordLineTracker
+from stages.models.ngram.word_line_contexts import TorchWordLineContexts
 
 
-class IncrementalExperts:
+class TorchExperts:
     """The log-probabilities of each expert at the end of a text.
 
     Args:
@@ -21,7 +25,7 @@ class IncrementalExperts:
         ids: the texts so far, (B, T).
         block_size: tokens that the experts see.
         cache_lm: whether the cache language model is one of the experts.
-        context_index: of the context experts, if there are any.
+        context_index: index of the context experts, or None.
     """
 
     def __init__(
@@ -33,13 +37,13 @@ class IncrementalExperts:
         context_index: ContextIndex | None = None,
     ) -> None:
         self.table = prior.table
-        self.ngram_contexts = NgramContextTracker(prior, ids, block_size)
-        self.num_lengths = num_lengths(prior.params.ngram_order)
+        self.ngram_contexts = TorchNgrams(prior, ids, block_size)
+        self.num_lengths = count_cache_contexts(prior.params.ngram_order)
         self.bigram_strengths = cached_tensor(BIGRAM_STRENGTHS, ids.device)
-        self.cache = IncrementalCache(ids, block_size, self.num_lengths) if cache_lm else None
+        self.cache = TorchCacheLM(ids, block_size, self.num_lengths) if cache_lm else None
         self.context_index = context_index
         self.word_line_contexts = (
-            WordLineTracker(ids, context_index.token_classes, block_size) if context_index else None
+            TorchWordLineContexts(ids, context_index.token_classes, block_size) if context_index else None
         )
 
     def step(self, ids: Tensor) -> Tensor:
@@ -59,7 +63,7 @@ class IncrementalExperts:
         return torch.cat((log_probs, self.context_index.last_log_probs(self.word_line_contexts, experts[-1])), dim=1)
 
 
-class NgramContextTracker:
+class TorchNgrams:
     """The contexts of every length up to `max_context` that end a text.
 
     A context of n tokens is found from the one of n - 1 tokens that ended the text one token earlier. All lengths are
@@ -99,7 +103,7 @@ class NgramContextTracker:
         return torch.cat((self.first_rows[:1].expand(len(ids), 1), rows), dim=1)
 
 
-class IncrementalCache:
+class TorchCacheLM:
     """The cache language model of the last `size` tokens, for contexts of `num_lengths` lengths.
 
     `match_lengths[:, j]` is how many tokens that end at position j equal those that end the text, at most
