@@ -447,6 +447,20 @@ def test_an_interactive_session_has_no_output_file(option):
     )
 
 
+def test_a_model_that_is_worse_than_a_uniform_distribution_is_reported(with_model, monkeypatch):
+    def measure(*arguments):
+        report, metrics = measure_losses(*arguments)
+        return report, metrics | {"val_loss": metrics["uniform_val_loss"] + 0.1}
+
+    assert "uniform distribution" not in run("evaluate").output
+    monkeypatch.setattr("stages.evaluate.command.measure_losses", measure)
+    assert "the model is worse than a uniform distribution, whose loss is" in run("evaluate").output
+
+
+def test_an_interactive_session_generates_one_sample_for_each_prompt():
+    assert "leave out --num-samples" in run("sample", "--interactive", "--num-samples", "3", fails=2).stderr
+
+
 @pytest.mark.parametrize(("min_count", "warns"), [(1, False), (10_000, True)])
 def test_the_share_of_unknown_characters_is_reported(project, min_count, warns):
     set_params(tokenize={"min_count": min_count}, sample={"prompt": " "})

@@ -128,7 +128,7 @@ def source_advice(folder: Path, sources: Mapping[str, float], pattern: str) -> s
     owners, _ = find_files(folder, {pattern: sources[pattern]} | dict(sources))  # the pattern before all others
     names = [path.relative_to(folder).as_posix() for path, owner in owners.items() if owner == pattern]
     if not names:
-        found = [path.relative_to(folder).as_posix() for path in owners]
+        found = [path.relative_to(folder).as_posix() for path in find_files(folder, {"*": 1.0})[0]]
         return f"the files are: {', '.join(found[:MAX_NAMES_IN_MESSAGE])}{missing_file_hint()}"
     earlier = next(other for other in sources if fnmatchcase(names[0], other))
     if set(owners.values()) == set(sources):

@@ -16,6 +16,7 @@ from stages.core.records import Provenance
 from stages.core.text_files import read_text
 from stages.download import corpora, fetching
 from stages.download.command import command
+from stages.download.params import DownloadParams
 
 TEXT = "Now is the winter of our discontent\nMade glorious summer – by this sun of York\n"
 SUM = hashlib.sha256(TEXT.encode()).hexdigest()
@@ -162,6 +163,11 @@ def test_an_address_needs_https_and_a_sum(download: Download, url: str | None, s
     assert result.exit_code == 2
     assert "params.yaml: download" in result.stderr
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(("name", "shown"), [(None, "url"), ("Große Texte", "Große Texte")])
+def test_a_text_from_an_address_can_be_named(name: str | None, shown: str):
+    assert corpora.pinned_corpus(DownloadParams(corpus="url", url=ADDRESS, sha256=SUM, name=name)).name == shown
 
 
 def test_an_address_that_cannot_be_reached_is_named(download: Download):

@@ -61,7 +61,7 @@ def test_a_damaged_file_is_named(tmp_path, name, damage):
     write(tmp_path)
     path = tmp_path / name
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(TextError, match=rf"{name} is damaged"):
+    with pytest.raises(TextError, match=rf"{name} is damaged \((?!.*pickle)"):  # no advice to load it unsafely
         load_tokens(tmp_path, TOKENIZER)
 
 

@@ -74,6 +74,9 @@ def test_weights_are_copied_from_a_model_of_the_same_size_only():
     assert torch.equal(first.embedding.weight, second.embedding.weight)
     with pytest.raises(ModelError, match="a model of another architecture"):
         check_same_architecture(first, build_model(model_params(n_embd=32), 9))
+    # No weight of `gpt` depends on the block size, so it is not to blame.
+    with pytest.raises(ModelError, match=r"architecture \(model.n_embd is 16 there, 32 here\)"):
+        check_same_architecture(first, build_model(model_params(n_embd=32, block_size=8), 9))
 
 
 def test_a_compiler_that_is_missing_is_named(tokens, tokenizer, monkeypatch):

@@ -63,10 +63,12 @@ def command(model_folder: Path, target: str, card_path: Path, output_folder: Pat
 
 
 def check_output_folder(folder: Path) -> None:
-    """Check that the folder is new, empty, or holds an exported model, which may be replaced.
+    """Check that the folder is new, empty, or holds an exported model, whose config.json names a model type.
 
     Raises:
         InputError: if it holds other files.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").exists():
+    config = folder / "config.json"
+    is_exported = config.is_file() and b'"model_type"' in config.read_bytes()
+    if folder.is_dir() and any(folder.iterdir()) and not is_exported:
         raise InputError(f"{folder} is not empty and does not hold an exported model; choose another --output")

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from dvc_data.index import DataIndexError
 
-from stages.tools.compare.runs import read_file, read_inputs
+from stages.core.errors import InputError
+from stages.tools.compare.runs import read_file, read_inputs, read_run
 
 LOCK = """
 stages:
@@ -21,6 +22,19 @@ def test_files_of_a_revision_are_named_from_the_folder_of_git(folder, tmp_path: 
     monkeypatch.chdir(tmp_path / folder)
     monkeypatch.setattr("dvc.api.read", lambda path, rev: f"{path} at {rev}")
     assert read_file("reports/train.tsv", "HEAD") == (Path(folder) / "reports/train.tsv").as_posix() + " at HEAD"
+
+
+def test_a_revision_without_results_says_so(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.setattr("dvc.api.params_show", lambda **_: {})
+
+    def missing(**_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "reports/metrics.json")
+
+    monkeypatch.setattr("dvc.api.metrics_show", missing)
+    with pytest.raises(InputError, match=r"'HEAD' has no results: it lacks reports/metrics.json; run `dvc repro` and"):
+        read_run("HEAD")
 
 
 def test_what_is_not_in_the_cache_is_none(monkeypatch):

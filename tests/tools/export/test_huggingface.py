@@ -132,7 +132,9 @@ def test_code_of_an_earlier_export_does_not_stay(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, kind, has_code in (("ngrams", "kneser_ney", True), ("plain", "gpt", False)):
         saved_model(tmp_path / name, kind=kind)
-        run("export", "--model", name, "--to", "huggingface", "--output", "out")
+        output = run("export", "--model", name, "--to", "huggingface", "--output", "out").output
+        assert 'from_pretrained("out"' in output
+        assert (", trust_remote_code=True)" in output) is has_code  # the advice works as it is
         assert (tmp_path / "out/modeling_folio.py").exists() is has_code
         assert (tmp_path / "out/LICENSE").exists() is has_code
         assert bool([*(tmp_path / "out").glob("folio_*.py")]) is has_code
@@ -141,14 +143,14 @@ def test_code_of_an_earlier_export_does_not_stay(tmp_path, monkeypatch):
 def test_a_folder_with_other_files_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     saved_model(tmp_path / "models", kind="bigram")
-    notes = tmp_path / "notes/README.md"
+    notes = tmp_path / "notes/config.json"  # of another program
     notes.parent.mkdir()
-    notes.write_text("mine")
+    notes.write_text("{}")
     result = CliRunner().invoke(folio, ["export", "--output", "notes"])
     assert result.exit_code == 2
     assert "notes is not empty and does not hold an exported model; choose another --output" in result.output
     assert [*notes.parent.iterdir()] == [notes]
-    assert notes.read_text() == "mine"
+    assert notes.read_text() == "{}"
     (tmp_path / "empty").mkdir()
     run("export", "--output", "empty")
 
