@@ -1,4 +1,4 @@
-"""Measure what grows with the text and the processes: `python -m benchmarks.scaling`, three minutes on two cores.
+"""Measure what grows with the text and the processes: `python -m benchmarks.scaling`, several minutes on two cores.
 
 1. `folio tokenize` with every tokenizer, on texts of 1, 10 and 200 MB (random lines of the current text): seconds, MB
    per second, and the largest resident memory of its process.

@@ -76,7 +76,10 @@ MUTATIONS = {
     "strengths ignore the counts of the training text": Mutation(
         "stages/models/ngram/cache_lm.py", "STRENGTH_PER_COUNT * known", "0 * known"
     ),
-    "the output layer does not learn": Mutation("stages/models/gpt.py", "learner.learn(text[begin:end])", "pass"),
+    "the output layer does not learn": Mutation("stages/models/gpt.py", "mixture.learn(text[begin:end])", "pass"),
+    "the copies of the output layer are not weighted": Mutation(
+        "stages/models/dynamic_evaluation.py", "self.log_weights - losses * len(targets)", "self.log_weights"
+    ),
     "the output layer of the model itself learns": Mutation(
         "stages/models/dynamic_evaluation.py", "weight.detach().clone()", "weight.detach()"
     ),
@@ -133,7 +136,7 @@ MUTATIONS = {
         "stages/models/ngram/adaptive_experts.py", "self.counts.read(start)", "self.counts.read(start + 9)"
     ),
     "a context expert sees the token to predict": Mutation(
-        "stages/models/ngram/adaptive_experts.py", "ranks[:, None] - 1 - np.arange(", "ranks[:, None] - np.arange("
+        "stages/models/ngram/adaptive_experts.py", "ranks - 1 - back", "ranks - back"
     ),
     "floating-point cumulative sum on a GPU": Mutation(
         "stages/models/ngram/torch_experts.py", "match_weights = (longer / totals) @ up_to", "match_weights = (longer / totals).cumsum(1)", GPU_TESTS

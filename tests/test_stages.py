@@ -17,11 +17,19 @@ from ruamel.yaml import YAML
 from stages.core.documents import write_documents
 from stages.core.logs import log
 from stages.evaluate.measurements import measure_losses
+from stages.generation.text_model import TextModel
+from stages.losses.adaptive import adaptive_losses
 from stages.metrics.prediction_file import read_predictions
 from stages.models.model_folder import load_model, save_model
 from stages.report.report_page import SHOWN_METRICS
 from stages.tokenizers.registry import load_tokenizer
-from stages.tokenizers.token_files import TokenSource, load_sources, load_tokens, write_metadata
+from stages.tokenizers.token_files import (
+    TokenSource,
+    load_sources,
+    load_tokens,
+    subsample_training_text,
+    write_metadata,
+)
 from stages.train.command import flat_params, read_job
 from stages.train.distributed import World
 from tests.conftest import make_text
@@ -425,12 +433,72 @@ def test_the_log_says_which_weights_are_kept_and_why_training_stopped(project):
     assert int(kept[1]) == int(stopped[1]) - 1
 
 
-@pytest.mark.parametrize("path", ["params.yaml", "data/raw/corpus.txt", "models/config.json", "data/raw/../raw/x.tsv"])
-@pytest.mark.parametrize("command", [("score", "text.txt", "--table"), ("compare", "HEAD", "--page")])
-def test_tables_and_pages_replace_no_file_of_the_project(project, command, path):
+@pytest.mark.parametrize(
+    "path",
+    [
+        "params.yaml",
+        "dvc.yaml",
+        "dvc.lock",
+        "pyproject.toml",
+        "data/raw/corpus.txt",
+        "models/config.json",
+        "data/raw/../raw/x.tsv",
+        "stages/x",
+        "docker/x",
+        "tests/x",
+        ".git/x",
+        ".dvc/x",
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [("score", "text.txt", "--table"), ("compare", "HEAD", "--page"), ("sample", "--output")]
+)
+def test_no_output_replaces_a_file_of_the_project(project, command, path):
     Path("text.txt").write_text("abc")
     result = run(*command, path, fails=2)
-    assert f"'{path}' belongs to the project and would be replaced; choose another path" in result.output
+    assert f"'{path}' belongs to the project itself; choose a new file, for example in reports/" in result.output
+
+
+def test_a_text_is_scored_as_in_the_adaptive_loss(with_model):
+    run("evaluate")
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    trained = load_model(Path("models"))
+    _, val = load_tokens(Path("data/tokens"), trained.tokenizer)
+    Path("val.txt").write_text(trained.tokenizer.decode(val), encoding="utf-8")
+    plain, adaptive = (
+        json.loads(run("score", "val.txt", "--json", *flag).stdout)["nats_per_character"]
+        for flag in ((), ("--adaptive",))
+    )
+    assert adaptive == pytest.approx(metrics["adaptive_val_loss"], abs=1e-5)
+    assert plain == pytest.approx(metrics["sliding_val_loss"], abs=1e-5)
+    assert adaptive < plain
+    model, training_tokens = TextModel.load("models"), np.load("data/tokens/train.npy", mmap_mode="r")
+    bits = model.score(Path("val.txt").read_text(encoding="utf-8"), training_tokens=training_tokens)
+    assert bits == pytest.approx(adaptive / math.log(2), abs=1e-5)
+
+
+def test_a_long_training_text_is_counted_in_pieces_from_all_over_it(with_model, monkeypatch):
+    Path("text.txt").write_text("the text")
+    monkeypatch.setattr("stages.models.ngram.ngram_memory.MAX_COUNTED_TOKENS", 1000)
+    train, _ = load_tokens(Path("data/tokens"), load_tokenizer(Path("models/tokenizer.json")))
+    expected, _ = subsample_training_text(train, load_sources(Path("data/tokens")), 1000)
+    counted = []
+
+    def token_bits(_, text, unknown, training_tokens):
+        counted.append(training_tokens)
+        return torch.arange(2), torch.ones(1)
+
+    monkeypatch.setattr(TextModel, "token_bits", token_bits)
+    run("score", "text.txt", "--adaptive", "--unknown", "skip")
+    assert np.array_equal(counted[0], expected)
+    assert 900 < len(expected) <= 1000
+
+
+def test_a_model_without_n_grams_cannot_learn_while_it_scores(project):
+    set_params(model={"kind": "bigram"})
+    run("train")
+    Path("text.txt").write_text("the last")
+    assert "the model has no n-grams" in run("score", "text.txt", "--adaptive", fails=2).stderr
 
 
 def test_a_table_does_not_replace_the_text(project):
@@ -508,6 +576,12 @@ def test_evaluation_counts_the_part_of_the_text_that_training_counted(project, m
     expected = read_job(Path("params.yaml"), Path("data/tokens"), World()).train_ids
     assert 900 < len(expected) <= 1000
     assert np.array_equal(counted[0].numpy(), expected)
+    trained = load_model(Path("models"))
+    train, val = (torch.from_numpy(ids) for ids in load_tokens(Path("data/tokens"), tokenizer))
+    of_all = torch.cat(list(adaptive_losses(trained.model.eval(), train, val))).double().mean()
+    assert json.loads(Path("reports/metrics.json").read_text())["adaptive_val_loss"] == pytest.approx(
+        float(of_all), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(("threads", "used"), [(0, 1), (2, 2)])

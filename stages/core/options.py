@@ -130,7 +130,8 @@ class ReportedError(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]  # Click reads it from the instance
 
 
-PROJECT_FILES = {"params.yaml", "dvc.yaml", "dvc.lock"}
+PROJECT_FILES = {"params.yaml", "dvc.yaml", "dvc.lock", "pyproject.toml"}
+PROTECTED_FOLDERS = ("data", "models", "stages", "docker", "tests", ".git", ".dvc")
 
 
 class OutputPath(click.Path):
@@ -147,7 +148,7 @@ class OutputPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
         """Reject a path outside the project, also one that a linked folder leads to; a linked file is replaced.
 
-        Reject also files of the project and of the protected folders, which would be replaced.
+        Reject also files of the project and of the protected folders.
         """
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         try:
@@ -160,7 +161,7 @@ class OutputPath(click.Path):
         if (folder == project and path.name in PROJECT_FILES) or any(
             folder.is_relative_to(project / name) for name in self.protected
         ):
-            self.fail(f"'{path}' belongs to the project and would be replaced; choose another path", param, ctx)
+            self.fail(f"'{path}' belongs to the project itself; choose a new file, for example in reports/", param, ctx)
         return path
 
 
@@ -175,14 +176,8 @@ def folder_option(flag: str, name: str, default: str | None, text: str) -> Decor
 
 
 def output_file_option(flag: str, name: str, default: str | None, text: str) -> Decorator:
-    """Return an option for a file to write, inside the project."""
-    return _option(flag, name, default, text, OutputPath(dir_okay=False))
-
-
-def table_option(flag: str, name: str, text: str) -> Decorator:
-    """Return an option for a file to write, inside the project, but not among its inputs and models."""
-    kind = OutputPath(dir_okay=False, protected=("data", "models", "stages"))
-    return _option(flag, name, None, text, kind)
+    """Return an option for a file to write, inside the project, but not in its protected folders."""
+    return _option(flag, name, default, text, OutputPath(dir_okay=False, protected=PROTECTED_FOLDERS))
 
 
 def output_folder_option(flag: str, name: str, default: str | None, text: str) -> Decorator:

@@ -6,6 +6,7 @@ A stage checks the whole file before it begins, but its result depends on its ow
 import difflib
 import os
 import reprlib
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -168,7 +169,7 @@ def check_section(values: Any, section_class: type[S], where: str, context: str 
         return section_class.model_validate(values, context=context)
     except ValidationError as error:
         auto_keys = section_class.auto_keys if context == PARTIAL else frozenset()
-        problems = [_explain(problem, where, auto_keys) for problem in error.errors()]
+        problems = [_explain(problem, where, auto_keys, section_class.model_fields) for problem in error.errors()]
         raise ParameterError("; ".join(f"{where}{problem}" for problem in problems)) from None
 
 
@@ -221,14 +222,16 @@ def shorten_repr(value: object) -> str:
     return YAML_NAMES[value] if value is None or isinstance(value, bool) else shortener.repr(value)
 
 
-def _explain(problem: Any, where: str, auto_keys: frozenset[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _explain(problem: Any, where: str, auto_keys: frozenset[str], known_keys: Iterable[str]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     key = "".join(f".{part}" for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         old_key = where.rpartition(" ")[2] + key  # "section.key"
         if old_key in RENAMED_KEYS:
             new_key = RENAMED_KEYS[old_key]
             return f"{key} is now {new_key}; rename it" if new_key else f"{key} was removed; delete it"
-        return f"{key} is not a known key; remove it or correct its spelling"
+        similar = difflib.get_close_matches(key[1:], known_keys, 1, cutoff=0.7)
+        advice = f"did you mean {similar[0]}?" if similar else "remove it or correct its spelling"
+        return f"{key} is not a known key; {advice}"
     message = PLAIN_MESSAGES.get(
         problem["type"], problem["msg"].removeprefix("Value error, ").replace("Input should", "it must")
     )

@@ -11,7 +11,7 @@ from stages.core.documents import SINGLE_DOCUMENT, write_documents
 from stages.core.errors import DownloadError, TextError
 from stages.core.files import sha256, write_json
 from stages.core.logs import log, progress_bar, start_log, track_progress
-from stages.core.options import FolioCommand, folder_option, output_file_option, params_option
+from stages.core.options import FolioCommand, OutputPath, folder_option, params_option
 from stages.core.params import read_section
 from stages.core.project import log_next_steps
 from stages.core.records import Provenance, read_record
@@ -26,11 +26,13 @@ from stages.download.params import DownloadParams
 @click.command(name="download", cls=FolioCommand)
 @params_option
 @folder_option("--own", "own_folder", "data/own", "The folder of your own texts, used if download.corpus is 'own'.")
-@output_file_option(
+@click.option(
     "--corpus",
     "corpus_path",
-    "data/raw/corpus.txt",
-    "The file for the text; corpus.json (its provenance) and documents.npy (its documents) are written beside it.",
+    type=OutputPath(dir_okay=False),
+    default="data/raw/corpus.txt",
+    show_default=True,
+    help="The file for the text; corpus.json (its provenance) and documents.npy (its documents) are written beside it.",
 )
 def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
     """Fetch the text that `download:` in params.yaml names.

@@ -145,10 +145,12 @@ def find_files(folder: Path, sources: Mapping[str, float]) -> tuple[dict[Path, s
         pattern = next((pattern for pattern in sources if fnmatchcase(name, pattern)), None)
         if path.is_symlink() and path.is_dir():
             left_out["linked folders"] += 1
-        elif not path.is_file() or name in OWN_NAMES:
+        elif path.is_dir() or name in OWN_NAMES:
             continue
         elif any(part.startswith(".") for part in Path(name).parts):
             left_out["hidden"] += 1
+        elif not path.is_file():
+            left_out["pipes and devices" if path.exists() else "broken links"] += 1
         elif pattern is None:
             left_out[NO_PATTERN] += 1
         elif text_suffix(path) in TEXT_SUFFIXES or NAMES_A_KIND.fullmatch(pattern):

@@ -16,10 +16,17 @@ from stages.core.logs import log, progress_bar, start_log, track_progress
 from stages.core.options import FolioCommand, model_option, output_file_option, params_option, tokens_option
 from stages.core.params import read_section
 from stages.core.project import log_next_steps
-from stages.evaluate.measurements import MAX_LOSS, adaptive_chunk_size, measure_losses, measure_overlap, window_sizes
+from stages.evaluate.measurements import (
+    MAX_LOSS,
+    measure_adaptive_loss,
+    measure_losses,
+    measure_overlap,
+    num_baseline_tokens,
+    window_sizes,
+)
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predictions import PredictionCollector, assemble_predictions
-from stages.losses.adaptive import adaptive_loss
+from stages.losses.adaptive import countable_training_text
 from stages.losses.window_losses import Calibration, LossReport, evaluate_loss
 from stages.losses.windows import blockwise_windows, is_scored_in_blocks, subsample
 from stages.metrics.memorization import LARGELY_COPIED
@@ -65,8 +72,8 @@ def command(
 ) -> None:
     """Measure the model on the validation text, next to n-gram baselines; docs/metrics.md defines every metric.
 
-    The baselines count at most 20 million training tokens, or 8 million if the vocabulary has more than 256 tokens,
-    and no more than the model was trained on.
+    At most 20 million training tokens are counted, or 8 million if the vocabulary has more than 256 tokens; the
+    baselines count no more than the model was trained on.
 
     Example: folio evaluate --model models --metrics reports/metrics.json
     """
@@ -80,7 +87,8 @@ def command(
     short_block_size, stride = window_sizes(params, block_size)
     device = prepare_device(compute)
     trained.model.to(device)
-    counted_ids, _ = subsample_training_text(train_ids, load_sources(tokens_folder), trained.training.max_tokens)
+    sources = load_sources(tokens_folder)
+    counted_ids, _ = subsample_training_text(train_ids, sources, num_baseline_tokens(trained, len(train_ids)))
     train, counted, val = (tokens_to_device(ids, device) for ids in (train_ids, counted_ids, val_ids))
     collector = PredictionCollector(min(params.prediction_tokens, len(val) - 1))
     beginning, val = val[: params.prediction_tokens + 1], subsample(val, params.max_tokens, SUBSAMPLE_PARTS)
@@ -101,9 +109,9 @@ def command(
         predictions = assemble_predictions(collector, trained.model, attention_ids, short_block_size, stride)
         metrics["adaptive_val_loss"] = metrics["sliding_val_loss"]
         if trained.model.ngram_model is not None:
-            chunk_size = adaptive_chunk_size(trained.model, len(val))
-            advance = partial(progress.advance, task)
-            metrics["adaptive_val_loss"] = adaptive_loss(trained.model, counted, val, chunk_size, advance)
+            text_ids = countable_training_text(trained.model, train_ids, sources, len(val))
+            text, advance = tokens_to_device(text_ids, device), partial(progress.advance, task)
+            metrics["adaptive_val_loss"] = measure_adaptive_loss(trained.model, text, val, advance)
     in_order = {name: metrics[name] for name in FIRST_METRICS} | metrics
     write_json(metrics_path, {name: round(value, 6) for name, value in in_order.items()})
     write_by_position(by_position_path, report)

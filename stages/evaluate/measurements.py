@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from stages.core.errors import ParameterError
-from stages.core.logs import log
 from stages.core.records import Metrics
 from stages.evaluate.params import EvaluateParams
 from stages.evaluate.predictions import PredictionCollector
 from stages.generation.params import SamplingParams
 from stages.generation.streaming import generate_tokens
-from stages.losses.window_losses import MAX_LOGITS, LossReport, evaluate_loss, token_losses
+from stages.losses.adaptive import adaptive_losses
+from stages.losses.window_losses import LossReport, evaluate_loss, token_losses
 from stages.losses.windows import (
     Windows,
     blockwise_windows,
@@ -25,13 +25,10 @@ from stages.metrics.memorization import TrainingText, verbatim_overlap
 from stages.metrics.ngram_baselines import bigram_loss, uniform_loss, unigram_loss
 from stages.models.base import LanguageModel, build_model, count_parameters
 from stages.models.model_folder import TrainedModel
-from stages.models.ngram.ngram_memory import SMALL_VOCAB_SIZE, bytes_per_token, free_bytes
+from stages.models.ngram.ngram_memory import bytes_per_token, countable_tokens, max_counted_tokens
 from stages.tokenizers.base import Tokenizer
 
-# Training tokens that the baselines count, with a small and a large vocabulary: about 2 GB at order 7.
-MAX_BASELINE_TOKENS, MAX_BASELINE_TOKENS_LARGE_VOCAB = 20_000_000, 8_000_000
 TRAIN_LOSS_TOKENS = 1 << 16  # training tokens that train_loss is measured on
-MIN_CHUNK, MAX_CHUNK = 32, 512  # validation tokens, after which adaptive_val_loss counts n-grams
 OVERLAP_SAMPLES, OVERLAP_LENGTH = 32, 256
 MAX_LOSS = 700.0  # nats; no model that has learned anything is near, and exp(710) overflows
 
@@ -64,7 +61,7 @@ def measure_losses(
     Args:
         trained: the model and its tokenizer.
         train: training tokens, (N,).
-        counted: those that the model has counted, (C,).
+        counted: those that the baselines count, (C,); see `num_baseline_tokens`.
         val: validation tokens, (M,).
         params: window sizes.
         collector: gets the predictions in the windows of `val_loss`.
@@ -80,13 +77,8 @@ def measure_losses(
     short_windows = blockwise_windows(val, short_block_size, batch_size * block_size // short_block_size)
     metrics["short_block_val_loss"] = evaluate_loss(model, track(short_windows)).loss
     metrics["sliding_val_loss"] = sliding_loss(model, val, stride, batch_size, report.token_losses, track)
-    vocab_size = len(trained.tokenizer)
-    limit = MAX_BASELINE_TOKENS if vocab_size <= SMALL_VOCAB_SIZE else MAX_BASELINE_TOKENS_LARGE_VOCAB
-    baseline = model.ngram_model if len(counted) <= limit else None
-    counted = counted[:limit]
-    metrics |= baseline_metrics(counted.cpu(), val.cpu(), vocab_size)
-    if baseline is None:
-        baseline = fit_kneser_ney(trained, counted)
+    metrics |= baseline_metrics(counted.cpu(), val.cpu(), len(trained.tokenizer))
+    baseline = own_baseline(trained, len(train)) or fit_kneser_ney(trained, counted)
     baseline_report = evaluate_loss(baseline, track(blockwise_windows(val, block_size, batch_size)))
     metrics["kneser_ney_val_loss"] = baseline_report.loss
     return report, metrics
@@ -110,11 +102,6 @@ def sliding_loss(
     windows = track(sliding_windows(val, block_size, stride, batch_size, skip_block_windows=True))
     others = [batch.flatten().cpu() for batch in token_losses(model, windows)]
     return float(torch.cat((losses, *others)).double().mean())
-
-
-def adaptive_chunk_size(model: LanguageModel, length: int) -> int:
-    """Return the chunk size of `adaptive_val_loss` for a validation text of `length` tokens."""
-    return min(max(MIN_CHUNK, length // 64), MAX_CHUNK, max(1, MAX_LOGITS // model.vocab_size))
 
 
 def model_metrics(trained: TrainedModel, val_report: LossReport, train_report: LossReport, val: Tensor) -> Metrics:
@@ -153,19 +140,56 @@ def baseline_metrics(train: Tensor, val: Tensor, vocab_size: int) -> Metrics:
     }
 
 
-def fit_kneser_ney(trained: TrainedModel, train: Tensor) -> LanguageModel:
-    """Return a Kneser–Ney model with the vocabulary and the windows of a trained model.
+def own_baseline(trained: TrainedModel, num_train: int) -> LanguageModel | None:
+    """Return the n-gram model of a model, or None if it has none, or one that counts more than a baseline may.
 
-    It counts as much of the training text, (N,), as the free memory allows.
+    Args:
+        trained: the model and its tokenizer.
+        num_train: length of the training text.
     """
+    is_countable = num_trained_on(trained, num_train) <= max_counted_tokens(len(trained.tokenizer))
+    return trained.model.ngram_model if is_countable else None
+
+
+def num_baseline_tokens(trained: TrainedModel, num_train: int) -> int:
+    """Return how many training tokens the baselines count: those that the model was trained on, or as many as fit.
+
+    The arguments are those of `own_baseline`.
+    """
+    num_tokens, vocab_size = num_trained_on(trained, num_train), len(trained.tokenizer)
+    if own_baseline(trained, num_train):
+        return num_tokens  # the model has counted them
+    per_token = bytes_per_token(trained.model.params.ngram_order, vocab_size, cross_fitting=False)
+    return countable_tokens("kneser_ney_val_loss", num_tokens, vocab_size, per_token)
+
+
+def num_trained_on(trained: TrainedModel, num_train: int) -> int:
+    """Return how many of its `num_train` training tokens a model was trained on."""
+    return min(num_train, trained.training.max_tokens or num_train)
+
+
+def fit_kneser_ney(trained: TrainedModel, train: Tensor) -> LanguageModel:
+    """Return a Kneser–Ney model of a text, (N,), with the vocabulary and the windows of a trained model."""
     params = trained.model.params.model_copy(update={"kind": "kneser_ney"})
-    vocab_size = len(trained.tokenizer)
-    fitting = max(1, free_bytes() // bytes_per_token(params.ngram_order, vocab_size, cross_fitting=False))
-    if fitting < len(train):
-        log.warning("kneser_ney_val_loss: only %d of %d tokens are counted, for lack of memory", fitting, len(train))
-    model = build_model(params, vocab_size).to(train.device)
-    model.fit(train[:fitting])
+    model = build_model(params, len(trained.tokenizer)).to(train.device)
+    model.fit(train)
     return model
+
+
+def measure_adaptive_loss(model: LanguageModel, train: Tensor, val: Tensor, advance: Callable[[int], None]) -> float:
+    """Return `adaptive_val_loss` of a model that has an n-gram model.
+
+    Args:
+        model: the model, in evaluation mode.
+        train: training tokens that are counted first, (N,).
+        val: validation tokens, (M,).
+        advance: called with the number of tokens of each chunk.
+    """
+    losses = []
+    for chunk in adaptive_losses(model, train, val):
+        losses.append(chunk.cpu())
+        advance(len(chunk))
+    return float(torch.cat(losses).double().mean())
 
 
 def measure_overlap(trained: TrainedModel, train: Tensor, val: Tensor) -> Metrics:

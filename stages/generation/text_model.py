@@ -9,14 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core.errors import TextError
+from stages.core.device import tokens_to_device
+from stages.core.errors import ModelError, TextError
 from stages.core.params import check_section
 from stages.generation.params import GenerationParams
 from stages.generation.prompts import UnknownPolicy, default_prompt, replace_unknown
 from stages.generation.streaming import stream_tokens
+from stages.losses.adaptive import adaptive_losses
 from stages.losses.window_losses import token_losses
 from stages.losses.windows import sliding_windows
 from stages.models.model_folder import TrainedModel, load_model
+from stages.tokenizers.base import TokenIds
 
 
 @dataclass(frozen=True)
@@ -139,33 +142,50 @@ class TextModel:
         """
         return stream_until_stop(self._stream_text(prompt, params, seed), params.stop)
 
-    def score(self, text: str, unknown: UnknownPolicy = "error") -> float:
+    def score(self, text: str, unknown: UnknownPolicy = "error", training_tokens: TokenIds | None = None) -> float:
         """Return the bits per character of a text of at least two tokens; the first one is not predicted.
 
-        Raises:
-            TextError: if the text is too short, or has unknown characters and `unknown` is `error`.
+        The arguments and errors are those of `token_bits`.
         """
-        ids, bits = self.token_bits(text, unknown)
+        ids, bits = self.token_bits(text, unknown, training_tokens)
         characters, _ = self.tokenizer.token_lengths()
         return float(bits.sum()) / max(1, int(characters[ids[1:]].sum()))
 
-    def token_bits(self, text: str, unknown: UnknownPolicy = "error") -> tuple[Tensor, Tensor]:
+    def token_bits(
+        self, text: str, unknown: UnknownPolicy = "error", training_tokens: TokenIds | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the token ids of a text, (N,), and the bits of each but the first, (N - 1,).
 
         Each token after the first block has at least half a block of context.
 
+        Args:
+            text: the text.
+            unknown: what to do with characters outside the vocabulary; see `replace_unknown`.
+            training_tokens: the training text, (M,), as in data/tokens/train.npy. With it, the model learns from the
+                text while reading it, as in `adaptive_val_loss`.
+
         Raises:
             TextError: if the text is too short, or has unknown characters and `unknown` is `error`.
+            ModelError: if the model should learn from the text, but has no n-grams.
         """
+        if training_tokens is not None and self.model.ngram_model is None:
+            raise ModelError(
+                "the model has no n-grams, so it cannot learn from the text while reading it; score without --adaptive "
+                "(in Python, without training_tokens)"
+            )
         ids = self._encode(replace_unknown(text, self.tokenizer, unknown))[0]
         if len(ids) < 2:
             raise TextError(
                 f"a text of one {self.tokenizer.unit} cannot be scored, because it has no context; use a longer one"
             )
-        block_size = self.model.params.block_size
-        windows = sliding_windows(ids, block_size, stride=max(1, block_size // 2), batch_size=4)
-        losses = torch.cat([losses.flatten() for losses in token_losses(self.model, windows)])
-        return ids.cpu(), losses.cpu() / math.log(2)
+        if training_tokens is None:
+            block_size = self.model.params.block_size
+            windows = sliding_windows(ids, block_size, stride=max(1, block_size // 2), batch_size=4)
+            parts = [losses.flatten() for losses in token_losses(self.model, windows)]
+        else:
+            train = tokens_to_device(training_tokens, torch.device(self.device))
+            parts = list(adaptive_losses(self.model, train, ids))
+        return ids.cpu(), torch.cat(parts).cpu() / math.log(2)
 
     def _stream_text(self, prompt: str, params: GenerationParams, seed: int) -> Iterator[str]:
         decoder = self.tokenizer.stream_decoder(1)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from stages.models.base import Decoder, LanguageModel
-from stages.models.dynamic_evaluation import OutputLearner
+from stages.models.dynamic_evaluation import LearnerMixture
 from stages.models.gpt_block import GPTBlock, attention_window, linear, norm, rotary_table, zero_parameter
 from stages.models.kneser_ney import KneserNey
 from stages.models.kv_cache import KVCache
@@ -106,13 +106,13 @@ class GPT(LanguageModel):
         token_classes = self.context_index.token_classes if self.params.context_experts else None
         experts = AdaptiveExperts(self.params, self.vocab_size, text, start, token_classes)
         kv_cache = self.new_kv_cache()
-        learner = OutputLearner(self._output_weights(), self._output)
+        mixture = LearnerMixture(self._output_weights(), self._output)
         for begin in range(start, len(text), chunk_size):
             end = min(begin + chunk_size, len(text))
             log_probs = experts.predict_and_read(begin, end)
             hidden = self._apply_network(text[None, begin - 1 : end - 1], None, kv_cache, log_probs=log_probs)
-            yield learner.logits(*hidden)
-            learner.learn(text[begin:end])
+            yield mixture.log_probs(*hidden)
+            mixture.learn(text[begin:end])
 
     @override
     def forward(self, ids: Tensor, *, train_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:

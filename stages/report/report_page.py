@@ -203,7 +203,13 @@ def load_template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["number"] = format_metric
     return environment.get_template(name)
+
+
+def format_metric(value: float) -> str:
+    """Return an integer with separators of thousands, and any other number with four decimals."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def _escape_markdown(value: object) -> object:

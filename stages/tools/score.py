@@ -15,22 +15,30 @@ from stages.core.device import prepare_device
 from stages.core.errors import TextError
 from stages.core.files import write_tsv
 from stages.core.logs import log, start_log
-from stages.core.options import FolioCommand, model_option, table_option
+from stages.core.options import FolioCommand, model_option, output_file_option, tokens_option
 from stages.core.text_files import read_text
 from stages.generation.prompts import count_unknown, unknown_option
 from stages.generation.text_model import TextModel
+from stages.losses.adaptive import countable_training_text
 from stages.models.model_folder import load_model
 from stages.tokenizers.base import Tokenizer
+from stages.tokenizers.token_files import load_sources, load_tokens
 
 
 @click.command(name="score", cls=FolioCommand)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @model_option
-@table_option("--table", "table_path", "The file for a table of tokens: position, text, bits, probability.")
+@output_file_option("--table", "table_path", None, "The file for a table of tokens: position, text, bits, probability.")
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="cpu", show_default=True, help="The device."
 )
 @unknown_option
+@click.option(
+    "--adaptive",
+    is_flag=True,
+    help="Learn from the text while reading it, as in adaptive_val_loss; --tokens holds the training text.",
+)
+@tokens_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as a line of JSON.")
 def command(
     file: Path,
@@ -38,21 +46,31 @@ def command(
     table_path: Path | None,
     device: Any,  # noqa: ANN401 - as checked by Click
     unknown: Any,  # noqa: ANN401 - an UnknownPolicy, as checked by Click
+    adaptive: bool,
+    tokens_folder: Path,
     as_json: bool,
 ) -> None:
     """Print the bits per character of the text in FILE under the model; its first token is not predicted.
 
-    FILE can be - for standard input. Each token after the first block has at least half a block of context.
+    FILE can be - for standard input. Each token after the first block has at least half a block of context. With
+    --adaptive, the model counts the training text, and learns from each part of FILE after predicting it, like a
+    compressor (adaptive_val_loss in docs/metrics.md).
 
     Example: folio score data/raw/corpus.txt --table bits.tsv
     """
     start_log("score")
     if table_path and table_path.exists() and str(file) != "-" and table_path.samefile(file):
         raise click.UsageError(f"--table is {table_path}, the text itself; choose another file")
-    text_model = TextModel(load_model(model_folder), prepare_device(ComputeParams(device=device)))
+    trained = load_model(model_folder)
+    text_model = TextModel(trained, prepare_device(ComputeParams(device=device)))
     text = read_text(file)
+    training_tokens = None
+    if adaptive:
+        train, _ = load_tokens(tokens_folder, trained.tokenizer)
+        longest = len(text.encode())  # a token has at least one byte
+        training_tokens = countable_training_text(trained.model, train, load_sources(tokens_folder), longest)
     try:
-        ids, bits = text_model.token_bits(text, unknown)
+        ids, bits = text_model.token_bits(text, unknown, training_tokens)
     except TextError as error:
         name = "standard input" if str(file) == "-" else file
         raise TextError(f"{name}: {error}") from None

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import lzma
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,13 +161,19 @@ def test_what_is_left_out_is_counted_by_reason(own: Path, caplog):
         (own / name).write_text(name)
     (own.parent / "elsewhere").mkdir()
     (own / "link").symlink_to(own.parent / "elsewhere")
+    (own / "broken.txt").symlink_to(own.parent / "nowhere")
+    os.mkfifo(own / "pipe.txt")
     assert stored(own.parent)[0] == "x.txt"
-    assert "files read: 1, left out: 7 (.md: 1, .py: 2, hidden: 2, linked folders: 1, no ending: 1)" in caplog.text
+    kinds = ".md: 1, .py: 2, broken links: 1, hidden: 2, linked folders: 1, no ending: 1, pipes and devices: 1"
+    assert f"files read: 1, left out: 9 ({kinds})" in caplog.text
     assert "name them in download.sources" in caplog.text
     caplog.clear()
     text, _ = stored(own.parent, sources={"*.py": 1.0, "Makefile": 1.0, "*.md": 1.0, "*": 1.0})
     assert text.split("\n\n") == ["a.py", "b.py", "Makefile", "c.md", "x.txt"]
-    assert "files read: 5, left out: 3 (hidden: 2, linked folders: 1)" in caplog.text
+    assert (
+        "files read: 5, left out: 5 (broken links: 1, hidden: 2, linked folders: 1, pipes and devices: 1)"
+        in caplog.text
+    )
     assert "name them in download.sources" not in caplog.text
     caplog.clear()
     assert stored(own.parent, sources={"x*": 1.0})[0] == "x.txt"

@@ -1,6 +1,7 @@
 """Metrics of a model whose probabilities are known, by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,12 +9,12 @@ import torch
 from stages.core.errors import ParameterError
 from stages.core.records import TrainingRecord
 from stages.evaluate.measurements import (
-    adaptive_chunk_size,
     convert_loss,
-    fit_kneser_ney,
     measure_losses,
     measure_overlap,
     model_metrics,
+    num_baseline_tokens,
+    own_baseline,
     sliding_loss,
     window_sizes,
 )
@@ -111,23 +112,26 @@ def test_the_sliding_loss_needs_no_second_evaluation_of_blocks(stride, length):
     assert sliding_loss(model, val, stride, 2, blockwise, lambda windows: windows) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("length", "vocab_size", "chunk_size"),
-    [(100, 65, 32), (10_000, 65, 156), (1_000_000, 65, 512), (1_000_000, 1 << 20, 4)],
-)
-def test_n_grams_are_counted_64_times_in_chunks_that_fit_in_memory(length, vocab_size, chunk_size):
-    assert adaptive_chunk_size(build_model(model_params(kind="kneser_ney"), vocab_size), length) == chunk_size
+def test_the_baselines_count_what_the_model_was_trained_on(trained):
+    limited = replace(trained, training=TrainingRecord(params={"max_tokens": 100}))
+    assert num_baseline_tokens(trained, 1000) == 1000
+    assert num_baseline_tokens(limited, 1000) == 100
+    assert num_baseline_tokens(limited, 50) == 50
 
 
-def test_the_baseline_counts_as_much_as_the_free_memory_allows(trained, monkeypatch, caplog):
-    train = torch.randint(3, (1000,), generator=torch.Generator().manual_seed(1))
-    whole = fit_kneser_ney(trained, train)
-    assert not caplog.records
+def test_the_baselines_count_as_much_as_the_free_memory_allows(trained, monkeypatch, caplog):
     per_token = bytes_per_token(trained.model.params.ngram_order, 3, cross_fitting=False)
-    for module in ("stages.evaluate.measurements", "stages.models.ngram.ngram_memory"):
-        monkeypatch.setattr(f"{module}.free_bytes", lambda: 100 * per_token)
-    part = fit_kneser_ney(trained, train)
-    assert "only 100 of 1000 tokens are counted" in caplog.text
-    expected = fit_kneser_ney(trained, train[:100])
-    assert torch.equal(part(train[None, :50]), expected(train[None, :50]))
-    assert not torch.equal(part(train[None, :50]), whole(train[None, :50]))
+    monkeypatch.setattr("stages.models.ngram.ngram_memory.free_bytes", lambda: 100 * per_token)
+    assert num_baseline_tokens(trained, 1000) == 100
+    assert "kneser_ney_val_loss: only 100 of 1000 tokens are counted" in caplog.text
+
+
+def test_the_n_grams_of_a_model_are_the_baseline_unless_they_count_too_much(trained, monkeypatch):
+    monkeypatch.setattr("stages.models.ngram.ngram_memory.free_bytes", lambda: 1)
+    counting = replace(trained, model=build_model(model_params(kind="kneser_ney"), 3).eval())
+    assert num_baseline_tokens(counting, 1000) == 1000
+    assert own_baseline(counting, 1000) is counting.model
+    assert own_baseline(trained, 1000) is None
+    monkeypatch.setattr("stages.models.ngram.ngram_memory.MAX_COUNTED_TOKENS", 999)
+    assert own_baseline(counting, 1000) is None
+    assert num_baseline_tokens(counting, 1000) == 1

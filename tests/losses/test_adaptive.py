@@ -1,12 +1,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from stages.losses.adaptive import adaptive_loss
+from stages.losses.adaptive import MIN_CHUNK, adaptive_chunk_size, adaptive_losses, countable_training_text
 from stages.losses.window_losses import evaluate_loss
 from stages.losses.windows import sliding_windows
 from stages.models.base import LanguageModel, build_model
@@ -15,6 +16,8 @@ from stages.models.kneser_ney import KneserNey
 from stages.models.ngram.adaptive_experts import AdaptiveCounts, AdaptiveExperts
 from stages.models.ngram.context_index import ContextIndex
 from stages.models.ngram.ngram_experts import expert_probs
+from stages.models.ngram.ngram_memory import adaptive_bytes_per_token
+from stages.tokenizers.token_files import TokenSource, subsample_training_text
 from tests.conftest import model_params
 
 VOCAB_SIZE, BLOCK_SIZE, START = 7, 12, 301
@@ -112,7 +115,7 @@ def test_no_prediction_depends_on_a_later_token(kind, size):
 @pytest.mark.parametrize("kind", KINDS)
 def test_chunks_change_nothing_but_the_counts_if_nothing_is_learned(kind, monkeypatch):
     model = new_model(kind)
-    monkeypatch.setattr("stages.models.dynamic_evaluation.LEARNING_RATE", 0.0)
+    monkeypatch.setattr("stages.models.dynamic_evaluation.LEARNING_RATES", (0.0,))
     read = AdaptiveCounts.read
     monkeypatch.setattr(AdaptiveCounts, "read", lambda counts, _: None if counts.end else read(counts, START))
     at_once = logits_of(model, TEXT[: START + BLOCK_SIZE], BLOCK_SIZE)
@@ -133,18 +136,53 @@ def test_the_network_is_that_of_the_model():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_is_the_mean_over_all_tokens_but_the_first(kind):
-    model, advanced = new_model(kind), list[int]()
-    loss = adaptive_loss(model, TRAIN, VAL, 7, advanced.append)
-    log_probs = logits_of(model, TEXT, 7).log_softmax(-1)
-    assert loss == pytest.approx(-float(log_probs[range(len(VAL) - 1), VAL[1:]].mean()), rel=1e-6)
-    assert advanced == [7] * 18 + [3]
+def test_losses_are_of_all_tokens_but_the_first(kind):
+    model = new_model(kind)
+    losses = list(adaptive_losses(model, TRAIN, VAL))
+    log_probs = logits_of(model, TEXT, MIN_CHUNK).log_softmax(-1)
+    assert_close(torch.cat(losses), -log_probs[range(len(VAL) - 1), VAL[1:]])
+    assert [len(chunk) for chunk in losses] == [16] * 8 + [1]
+
+
+@pytest.mark.parametrize(
+    ("length", "vocab_size", "chunk_size"),
+    [(100, 65, 16), (10_000, 65, 39), (1_000_000, 65, 512), (1_000_000, 1 << 20, 4)],
+)
+def test_a_text_is_divided_into_256_chunks_that_fit_in_memory(length, vocab_size, chunk_size):
+    assert adaptive_chunk_size(length, vocab_size) == chunk_size
+
+
+@pytest.mark.parametrize("kind", ["gpt", "kneser_ney"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_tokens_may_have_the_types_of_token_files(kind, dtype):
+    model = new_model(kind)
+    expected = torch.cat(list(adaptive_losses(model, TRAIN, VAL)))
+    assert torch.equal(torch.cat(list(adaptive_losses(model, TRAIN.to(dtype), VAL.to(dtype)))), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_of_two_tokens_has_one_loss(kind):
+    (losses,) = adaptive_losses(new_model(kind), TRAIN, VAL[:2])
+    assert losses.shape == (1,)
+
+
+def test_the_training_text_is_counted_as_far_as_memory_allows(monkeypatch, caplog):
+    model = new_model("kneser_ney")
+    per_token = adaptive_bytes_per_token(model.params.ngram_order, VOCAB_SIZE)
+    monkeypatch.setattr("stages.models.ngram.ngram_memory.free_bytes", lambda: 100 * per_token)
+    train = TRAIN.numpy().astype("uint8")
+    sources = [TokenSource(0, 1.0), TokenSource(200, 1.0)]
+    assert np.array_equal(countable_training_text(model, train[:60], sources[:1], 40), train[:60])
+    assert not caplog.records
+    part = countable_training_text(model, train, sources, 40)
+    assert part.tolist() == subsample_training_text(train, sources, 60)[0].tolist()
+    assert "the adaptive loss: only 60 of 300 tokens are counted, for lack of memory" in caplog.text
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_counting_the_text_so_far_helps(kind):
     model = new_model(kind, noise=0.0)
     sliding = evaluate_loss(model, sliding_windows(VAL, BLOCK_SIZE, BLOCK_SIZE // 2, batch_size=2)).loss
-    assert adaptive_loss(model, TRAIN, VAL, 7) < sliding - 0.1
+    assert torch.cat(list(adaptive_losses(model, TRAIN, VAL))).mean() < sliding - 0.1
     state = {name: value.clone() for name, value in model.state_dict().items()}
     assert all(torch.equal(state[name], value) for name, value in new_model(kind, noise=0.0).state_dict().items())

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from stages.cli import folio
 from stages.report.command import SHOWN_SECTIONS
+from stages.report.report_page import format_metric
 from tests.conftest import make_text
 from tests.report.conftest import make_project, write_provenance
 from tests.small_project import run
@@ -23,7 +24,8 @@ class Reader(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.metrics: list[tuple[str, str]] = []
+        self.metrics: list[tuple[str, str]] = []  # names and what is shown
+        self.titles: list[str] = []  # of metrics
         self.asked: list[str] = []
         self.identifiers: list[str] = []
         self._metric: str | None = None
@@ -32,6 +34,7 @@ class Reader(HTMLParser):
         for name, value in attrs:
             if name == "data-metric":
                 self._metric = value
+                self.titles.append(str(dict(attrs)["title"]))
             if name == "id":
                 self.identifiers.append(str(value))
             if name in ("src", "href", "xlink:href", "action") and not str(value).startswith(("#", "data:")):
@@ -48,7 +51,8 @@ def test_every_metric_is_shown_with_the_value_in_metrics_json(inside: Path):
     reader = Reader()
     reader.feed(Path("reports/report.html").read_text())
     assert {name for name, _ in reader.metrics} == set(metrics)
-    assert all(str(metrics[name]) == shown for name, shown in reader.metrics)
+    assert all(format_metric(metrics[name]) == shown for name, shown in reader.metrics)
+    assert set(reader.titles) == {f"{name}: {value}" for name, value in metrics.items()}
     card = Path("reports/model_card.md").read_text()
     assert all(f"| {name} | {value} |" in card for name, value in metrics.items())
 
@@ -223,3 +227,8 @@ def test_a_validation_text_that_repeats_the_training_text_is_announced(tmp_path:
     assert "of the validation text occurs in the training text" in run("evaluate").stderr
     for name in ("report.html", "model_card.md"):
         assert "The validation text repeats the training text." in Path("reports", name).read_text()
+
+
+@pytest.mark.parametrize(("value", "shown"), [(437456, "437,456"), (0, "0"), (1.2861884, "1.2862"), (0.0, "0.0000")])
+def test_metrics_are_rounded(value, shown):
+    assert format_metric(value) == shown

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.models.ngram.backoff_table import BackoffTable, BackoffTableBuilder
+from stages.models.ngram.backoff_table import BackoffTable, BackoffTableBuilder, token_dtype
 from stages.models.ngram.context_index import MAX_OCCURRENCES, back_off, keys_of_text
 from stages.models.ngram.counts import IntArray, concatenate_ranges, count_ngrams, run_starts
 from stages.models.ngram.ngram_experts import expert_probs
@@ -82,17 +82,21 @@ class WholeTextContexts:
 
     def __init__(self, text: Tensor, start: int, token_classes: Tensor) -> None:
         ids, self.start, self.device = text.cpu().long(), start, text.device
-        followers, counts = list[Tensor](), list[Tensor]()
-        for keys in keys_of_text(ids, token_classes.cpu()):
+        all_keys = keys_of_text(ids, token_classes.cpu())
+        tokens = ids.numpy().astype(token_dtype(token_classes.shape[1]))
+        shape = (len(all_keys), len(ids) - start)
+        followers, counts = np.empty((*shape, MAX_OCCURRENCES), tokens.dtype), np.empty(shape, np.uint8)
+        for index, keys in enumerate(all_keys):
             order = np.argsort(keys, kind="stable")
             starts = np.where(run_starts(keys[order]), np.arange(len(ids)), 0)
             first = np.maximum.accumulate(starts)  # rank of the first position with the same key
             ranks = np.flatnonzero(order >= start)
             ranks = ranks[np.argsort(order[ranks])]  # of the positions from `start` on
-            earlier = order[np.maximum(ranks[:, None] - 1 - np.arange(MAX_OCCURRENCES), 0)]
-            followers.append(ids[np.minimum(earlier + 1, len(ids) - 1)])
-            counts.append(torch.from_numpy(np.minimum(ranks - first[ranks], MAX_OCCURRENCES)))
-        self.followers, self.counts = torch.stack(followers), torch.stack(counts)
+            for back in range(MAX_OCCURRENCES):
+                earlier = order[np.maximum(ranks - 1 - back, 0)]
+                followers[index, :, back] = tokens[np.minimum(earlier + 1, len(ids) - 1)]
+            counts[index] = np.minimum(ranks - first[ranks], MAX_OCCURRENCES)
+        self.followers, self.counts = torch.from_numpy(followers), torch.from_numpy(counts)
 
     def probs(self, begin: int, end: int, below: Tensor) -> Tensor:
         """Return the distributions after the tokens from `begin` up to, not including, `end`, (T, kinds, V).
@@ -103,7 +107,8 @@ class WholeTextContexts:
             below: distributions to back off to, (T, V).
         """
         part = slice(begin - self.start, end - self.start)
-        return back_off(self.followers[:, part].to(self.device), self.counts[:, part].to(self.device), below)
+        followers, counts = (tensor[:, part].to(self.device).long() for tensor in (self.followers, self.counts))
+        return back_off(followers, counts, below)
 
 
 class AdaptiveExperts:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stages.core.device import control_groups, local_process_count
 from stages.core.errors import WorkError
+from stages.core.logs import log
 from stages.models.ngram.word_line_contexts import CONTEXT_KINDS, CONTEXTS_PER_KIND
 
 SMALL_VOCAB_SIZE = 256
@@ -23,15 +24,26 @@ BYTES_PER_LENGTH = {
 # Measured in the same way: 189, 216 and 277 bytes per token of mail with order 3, 5 and 7. With order 10, the index
 # does not raise the peak.
 MIN_CROSS_FITTING_BYTES = 220
+# Counting along a text (`adaptive_experts.py`), measured in the same way on 2.9 million characters: 124 to 130 bytes
+# per token with order 7, 161 if a million of them are predicted, 189 to 199 with order 10, and 89 with order 3. On 1.5
+# million tokens of a vocabulary of 1,024: 174 to 267 with order 7, and 291 with order 10.
+ADAPTIVE_BYTES_PER_LENGTH = {False: (25, 25), True: (60, 45)}
+MIN_ADAPTIVE_BYTES = 100
+# The evaluation counts at most so many tokens of a text, with a small and with a large vocabulary.
+MAX_COUNTED_TOKENS, MAX_COUNTED_TOKENS_LARGE_VOCAB = 20_000_000, 8_000_000
 MAX_ROWS = (1 << 31) - 1  # table rows and occurrences of contexts are numbered in 32 bits
 
 
 def bytes_per_token(ngram_order: int, vocab_size: int, cross_fitting: bool) -> int:
     """Return the memory that counting needs for each token of the text."""
-    short, long = BYTES_PER_LENGTH[vocab_size > SMALL_VOCAB_SIZE, cross_fitting]
-    long_lengths = max(0, ngram_order - SHORT_LENGTHS)
-    total = short * (ngram_order - long_lengths) + long * long_lengths
+    total = _sum_over_lengths(ngram_order, *BYTES_PER_LENGTH[vocab_size > SMALL_VOCAB_SIZE, cross_fitting])
     return max(total, MIN_CROSS_FITTING_BYTES) if cross_fitting else total
+
+
+def adaptive_bytes_per_token(ngram_order: int, vocab_size: int) -> int:
+    """Return the memory that counting along a text needs for each of its tokens, counted or predicted."""
+    total = _sum_over_lengths(ngram_order, *ADAPTIVE_BYTES_PER_LENGTH[vocab_size > SMALL_VOCAB_SIZE])
+    return max(total, MIN_ADAPTIVE_BYTES)
 
 
 def check_memory(tokens: int, ngram_order: int, vocab_size: int, cross_fitting: bool) -> None:
@@ -41,11 +53,11 @@ def check_memory(tokens: int, ngram_order: int, vocab_size: int, cross_fitting: 
         tokens: length of the text.
         ngram_order: length of the longest n-grams.
         vocab_size: V.
-        cross_fitting: whether counts without each fold are needed as well.
+        cross_fitting: whether counts that leave out each fold are needed too, to train `gpt`.
 
     Raises:
-        WorkError: if they cannot; the message says how much memory is needed and free, and what to set. Or if there
-            are more of them than 32 bits can number.
+        WorkError: if they cannot; the message says how much memory is needed and free, and what to set. It is raised
+            also if there are more n-grams than 32 bits can number.
     """
     needed = tokens * bytes_per_token(ngram_order, vocab_size, cross_fitting)
     free = free_bytes() // local_process_count()  # every process counts for itself
@@ -68,6 +80,37 @@ def check_memory(tokens: int, ngram_order: int, vocab_size: int, cross_fitting: 
         )
 
 
+def max_counted_tokens(vocab_size: int) -> int:
+    """Return how many tokens of a text the evaluation counts at most."""
+    return MAX_COUNTED_TOKENS if vocab_size <= SMALL_VOCAB_SIZE else MAX_COUNTED_TOKENS_LARGE_VOCAB
+
+
+def countable_tokens(metric: str, tokens: int, vocab_size: int, per_token: int, predicted: int = 0) -> int:
+    """Return how many tokens of the training text the evaluation counts: all, unless there are too many.
+
+    Args:
+        metric: name of what is measured, with which messages begin.
+        tokens: length of the training text.
+        vocab_size: V.
+        per_token: bytes that each token needs.
+        predicted: length of the text that is predicted; each of its tokens needs as many bytes, and none is left out.
+
+    Raises:
+        WorkError: if there is not enough free memory for the predicted tokens.
+    """
+    limit = min(tokens, max_counted_tokens(vocab_size))
+    free = free_bytes()
+    fitting = free // per_token - predicted
+    if predicted and fitting < 1:
+        raise WorkError(
+            f"{metric}: reading {predicted} tokens needs about {_size(predicted * per_token)}, but only {_size(free)} "
+            "are free; use a shorter text, or close other programs"
+        )
+    if fitting < limit:
+        log.warning("%s: only %d of %d tokens are counted, for lack of memory", metric, max(1, fitting), tokens)
+    return max(1, min(limit, fitting))
+
+
 def free_bytes() -> int:
     """Return the bytes that this process may still use: the least that the machine and its control groups leave.
 
@@ -76,6 +119,12 @@ def free_bytes() -> int:
     available = [line for line in _lines(Path("/proc/meminfo")) if line.startswith("MemAvailable")]
     free = [int(line.split()[1]) * 1024 for line in available]
     return max(0, min([1 << 62, *free, *map(_free_in_group, control_groups("memory"))]))
+
+
+def _sum_over_lengths(ngram_order: int, short: int, long: int) -> int:
+    """Return the bytes of all n-gram lengths, if each short and each long one needs so many."""
+    long_lengths = max(0, ngram_order - SHORT_LENGTHS)
+    return short * (ngram_order - long_lengths) + long * long_lengths
 
 
 def _free_in_group(group: Path) -> int:

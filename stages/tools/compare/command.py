@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from stages.core.files import write_text
-from stages.core.options import FolioCommand, table_option
+from stages.core.options import FolioCommand, output_file_option
 from stages.tools.compare.comparison_page import render_comparison
 from stages.tools.compare.runs import read_runs
 from stages.tools.compare.table import Comparison, compare_runs
@@ -16,12 +16,12 @@ from stages.tools.compare.table import Comparison, compare_runs
 @click.argument("revisions", nargs=-1, required=True, metavar="REV…")
 @click.option("--seeds-apart", is_flag=True, help="Show runs that differ only in their seeds in separate columns.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
-@table_option("--page", "page_path", "The file for an HTML page, with the learning curves.")
+@output_file_option("--page", "page_path", None, "The file for an HTML page, with the learning curves.")
 def command(revisions: tuple[str, ...], seeds_apart: bool, as_json: bool, page_path: Path | None) -> None:
     """Compare runs: the parameters that differ, and each metric with its difference to the first run.
 
     REV is an experiment, a branch, a tag, a commit, or `workspace` for the working tree. Runs that differ only in
-    train.seed share a column with their mean; ~ then marks differences below two standard errors.
+    train.seed share a column with their mean, unless it is the only one; ~ marks differences that seeds may explain.
 
     Example: folio compare workspace HEAD wide narrow --page reports/compare.html
     """

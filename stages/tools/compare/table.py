@@ -82,9 +82,10 @@ def compare_runs(runs: list[Run], group_seeds: bool = True) -> Comparison:
 
     Args:
         runs: the runs.
-        group_seeds: whether runs that differ only in `train.seed` share a column.
+        group_seeds: whether runs that differ only in `train.seed` share a column, unless it would be the only one.
     """
-    groups = group_by_seed(runs) if group_seeds else [RunGroup(run.name, [run]) for run in runs]
+    seed_groups = group_by_seed(runs)
+    groups = seed_groups if group_seeds and len(seed_groups) > 1 else [RunGroup(run.name, [run]) for run in runs]
     columns = pd.Index([group.name for group in groups])
     keys = list(dict.fromkeys(key for run in runs for key in run.params))
     rows = {key: [format_param(group, key) for group in groups] for key in keys}
@@ -92,12 +93,12 @@ def compare_runs(runs: list[Run], group_seeds: bool = True) -> Comparison:
     metrics = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
     index = pd.Index(metrics)
     means = [[group.mean(metric) for group in groups] for metric in metrics]
-    errors = [[difference_error(groups, group, metric) for group in groups] for metric in metrics]
+    errors = [[difference_error(seed_groups, groups[0], group, metric) for group in groups] for metric in metrics]
     return Comparison(
         params=pd.DataFrame.from_dict(differing, orient="index", columns=columns),
         metrics=pd.DataFrame(means, index=index, columns=columns),
         standard_errors=pd.DataFrame(errors, index=index, columns=columns),
-        notes=make_notes(groups),
+        notes=make_notes(seed_groups),
     )
 
 
@@ -123,19 +124,19 @@ def params_without_seed(run: Run) -> dict[str, Any]:
     return {key: value for key, value in run.params.items() if key != SEED}
 
 
-def difference_error(groups: list[RunGroup], group: RunGroup, metric: str) -> float:
-    """Return the standard error of the difference between a group and the first one.
+def difference_error(seed_groups: list[RunGroup], first: RunGroup, group: RunGroup, metric: str) -> float:
+    """Return the standard error of the difference between a group and the first one; NaN for the first one itself.
 
-    The variance between seeds is pooled over all groups with several seeds; without any, the result is NaN.
+    The variance between seeds is pooled over all of `seed_groups` with several seeds; without any, the result is NaN.
     """
     squares, degrees_of_freedom = 0.0, 0
-    for other in groups:
+    for other in seed_groups:
         values = other.values(metric)
         if len(values) > 1:
             squares += sum((value - other.mean(metric)) ** 2 for value in values)
             degrees_of_freedom += len(values) - 1
-    counts = [len(other.values(metric)) for other in (group, groups[0])]
-    if not degrees_of_freedom or not all(counts):
+    counts = [len(other.values(metric)) for other in (group, first)]
+    if group is first or not degrees_of_freedom or not all(counts):
         return math.nan
     return math.sqrt(squares / degrees_of_freedom * sum(1 / count for count in counts))
 
@@ -197,5 +198,6 @@ def format_number(value: float) -> str:
 def _seed_summary(group: RunGroup) -> str:
     """Return the mean of the main metric of a group and the standard error of the mean."""
     values = group.values(MAIN_METRIC)
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return f"{group.name}: mean of {len(group.runs)} runs, {MAIN_METRIC} {group.mean(MAIN_METRIC):.4f} ± {error:.4f}"
+    error = f" ± {statistics.stdev(values) / math.sqrt(len(values)):.4f}" if len(values) > 1 else ""
+    names = ", ".join(run.name for run in group.runs)
+    return f"mean of {len(group.runs)} runs ({names}): {MAIN_METRIC} {group.mean(MAIN_METRIC):.4f}{error}"

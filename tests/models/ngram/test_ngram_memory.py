@@ -12,43 +12,35 @@ def _one_gigabyte(monkeypatch):
 
 
 @pytest.mark.usefixtures("_one_gigabyte")
-def test_counts_that_do_not_fit_are_refused_with_what_to_set():
-    with pytest.raises(
-        WorkError, match=r"200000000 tokens .* needs about 56.0 GB, but only 1.0 GB are free; set train.m"
-    ):
-        ngram_memory.check_memory(200_000_000, 7, 65, cross_fitting=True)
-    with pytest.raises(WorkError, match=r"set train.max_tokens: 3571428 or model.prior: none"):
-        ngram_memory.check_memory(10_000_000, 7, 65, cross_fitting=True)
-
-
-@pytest.mark.usefixtures("_one_gigabyte")
-def test_short_ngrams_are_recommended_if_they_fit():
-    with pytest.raises(WorkError, match=r"set model.ngram_order: 6 or train.max_tokens: 3571428 "):
-        ngram_memory.check_memory(4_000_000, 7, 65, cross_fitting=True)
-    ngram_memory.check_memory(4_500_000, 2, 65, cross_fitting=True)
-    with pytest.raises(WorkError, match=r"needs about 1.0 GB"):
-        ngram_memory.check_memory(4_600_000, 2, 65, cross_fitting=True)
-
-
-@pytest.mark.usefixtures("_one_gigabyte")
-def test_a_large_vocabulary_needs_more():
-    with pytest.raises(WorkError, match=r"counting 3000000 tokens with model.ngram_order 7 needs about 2.0 GB"):
-        ngram_memory.check_memory(3_000_000, 7, 512, cross_fitting=True)
-
-
-@pytest.mark.usefixtures("_one_gigabyte")
-def test_long_ngrams_need_more_each():
-    message = r"needs about 1.8 GB, .* set model.ngram_order: 7 or train.max_tokens: 1639344 "
+@pytest.mark.parametrize(
+    ("tokens", "order", "vocab_size", "message"),
+    [
+        (200_000_000, 7, 65, "200000000 tokens .* needs about 56.0 GB, but only 1.0 GB are free; set train.m"),
+        (10_000_000, 7, 65, "set train.max_tokens: 3571428 or model.prior: none"),
+        (4_000_000, 7, 65, "set model.ngram_order: 6 or train.max_tokens: 3571428 "),  # a shorter one would fit
+        (4_600_000, 2, 65, "needs about 1.0 GB"),
+        (3_000_000, 7, 512, "counting 3000000 tokens with model.ngram_order 7 needs about 2.0 GB"),
+        (3_000_000, 10, 65, "needs about 1.8 GB, .* set model.ngram_order: 7 or train.max_tokens: 1639344 "),
+    ],
+)
+def test_counts_that_do_not_fit_are_refused_with_what_to_set(tokens, order, vocab_size, message):
     with pytest.raises(WorkError, match=message):
-        ngram_memory.check_memory(3_000_000, 10, 65, cross_fitting=True)
-    ngram_memory.check_memory(3_000_000, 7, 65, cross_fitting=True)
-    ngram_memory.check_memory(1_639_344, 10, 65, cross_fitting=True)
+        ngram_memory.check_memory(tokens, order, vocab_size, cross_fitting=True)
 
 
 @pytest.mark.usefixtures("_one_gigabyte")
-def test_counts_that_fit_are_accepted():
-    ngram_memory.check_memory(3_000_000, 7, 256, cross_fitting=True)
-    ngram_memory.check_memory(9_000_000, 7, 65, cross_fitting=False)
+@pytest.mark.parametrize(
+    ("tokens", "order", "vocab_size", "cross_fitting"),
+    [
+        (4_500_000, 2, 65, True),
+        (3_000_000, 7, 65, True),
+        (3_000_000, 7, 256, True),
+        (1_639_344, 10, 65, True),
+        (9_000_000, 7, 65, False),
+    ],
+)
+def test_counts_that_fit_are_accepted(tokens, order, vocab_size, cross_fitting):
+    ngram_memory.check_memory(tokens, order, vocab_size, cross_fitting=cross_fitting)
 
 
 @pytest.mark.parametrize("changes", [{"kind": "kneser_ney"}, {"prior": "kneser_ney"}])
@@ -110,6 +102,30 @@ def test_more_tokens_than_32_bits_can_number_are_refused(monkeypatch):
     with pytest.raises(WorkError, match=r"214748365 tokens are too many .* 10; set train.max_tokens: 214748364"):
         ngram_memory.check_memory(214_748_365, 10, 65, cross_fitting=True)
     ngram_memory.check_memory(10**9, 10, 65, cross_fitting=False)
+
+
+@pytest.mark.parametrize(("vocab_size", "most"), [(256, 20_000_000), (257, 8_000_000)])
+def test_the_evaluation_counts_all_of_a_text_that_is_not_very_long(monkeypatch, vocab_size, most):
+    monkeypatch.setattr(ngram_memory, "free_bytes", lambda: 1 << 50)
+    for tokens, counted in ((1, 1), (most, most), (most + 1, most)):
+        assert ngram_memory.countable_tokens("a loss", tokens, vocab_size, per_token=100) == counted
+
+
+def test_what_is_predicted_is_counted_before_the_training_text(monkeypatch, caplog):
+    monkeypatch.setattr(ngram_memory, "free_bytes", lambda: 10_000)
+    assert ngram_memory.countable_tokens("a loss", 70, 65, per_token=100, predicted=30) == 70
+    assert not caplog.records
+    assert ngram_memory.countable_tokens("a loss", 90, 65, per_token=100, predicted=30) == 70
+    assert "a loss: only 70 of 90 tokens are counted, for lack of memory" in caplog.text
+    with pytest.raises(WorkError, match="a loss: reading 100 tokens needs about 0 MB, but only 0 MB are free"):
+        ngram_memory.countable_tokens("a loss", 90, 65, per_token=100, predicted=100)
+
+
+@pytest.mark.parametrize(
+    ("order", "vocab_size", "expected"), [(3, 256, 100), (7, 256, 175), (10, 256, 250), (7, 257, 420), (10, 257, 555)]
+)
+def test_memory_for_counting_along_a_text(order, vocab_size, expected):
+    assert ngram_memory.adaptive_bytes_per_token(order, vocab_size) == expected
 
 
 def test_the_free_memory_of_this_machine_is_plausible():

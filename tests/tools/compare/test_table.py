@@ -41,7 +41,28 @@ def test_differences_below_two_standard_errors_are_marked():
 
 def test_a_mean_of_seeds_comes_with_its_standard_error():
     note = compare_runs(SEEDS).notes[0]
-    assert "a and 1 more: mean of 2 runs, val_loss 1.1000 ± 0.1000" in note  # deviation 0.1414, of two
+    assert "mean of 2 runs (a, a2): val_loss 1.1000 ± 0.1000" in note  # deviation 0.1414, of two
+
+
+def test_runs_that_differ_only_in_seeds_are_compared_with_each_other():
+    runs = [run("a", 1, 0.1, 1.0), run("b", 2, 0.1, 1.2), run("c", 3, 0.1, 1.8)]  # deviation 0.4163
+    compared = compare_runs(runs)
+    assert list(compared.metrics.columns) == ["a", "b", "c"]
+    assert compared.params.loc["train.seed"].tolist() == ["1", "2", "3"]
+    assert compared.standard_errors["b"]["val_loss"] == pytest.approx(0.4163 * 2**0.5, abs=1e-4)
+    assert math.isnan(compared.standard_errors["a"]["val_loss"])
+    assert "mean of 3 runs (a, b, c): val_loss 1.3333 ± 0.2404" in compared.notes[0]
+
+
+def test_one_loss_has_no_standard_error():
+    without = Run("b", SEEDS[1].params, {"parameters": 7}, None, None)
+    assert compare_runs([SEEDS[0], without, SEEDS[4]]).notes[0].endswith("mean of 2 runs (a, b): val_loss 1.0000")
+
+
+def test_seeds_apart_still_says_what_is_noise():
+    compared = compare_runs(SEEDS, group_seeds=False)
+    assert compared.standard_errors["a2"]["val_loss"] == pytest.approx(math.sqrt(0.02 * 2))
+    assert "mean of 2 runs (b, b2)" in compared.notes[0]
 
 
 def test_without_seeds_nothing_is_called_chance():
