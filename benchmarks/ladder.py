@@ -1,4 +1,4 @@
-"""Train every model with the same budget: `python -m benchmarks.ladder`, several minutes on two cores.
+"""Train every model for the same number of steps: `python -m benchmarks.ladder`, several minutes on two cores.
 
 Blocks of 64, batches of 32, 1,500 steps, 128 wide, the optimizer and rates of params.yaml; `gpt` without a prior and,
 last, with one. The loss is that of the whole validation text in windows of 64. Writes benchmarks/ladder.md and

@@ -42,7 +42,7 @@ def main() -> None:
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
         for stage in STAGES:
             seconds, stderr = timed([sys.executable, "-m", f"stages.{stage}", "-v"], clone)
-            rows.append((stage, f"{seconds:.1f}", *re.findall(r"(\d+) MB of memory", stderr)))
+            rows.append((stage, f"{seconds:.1f}", *re.findall(r"took .* and (\d+) MB of memory", stderr)))
         seconds, _ = timed(["dvc", "repro", "-f"], clone)
         rows.append(("dvc repro -f, every stage", f"{seconds:.1f}", ""))
         noop = statistics.median(timed(["dvc", "repro"], clone)[0] for _ in range(NOOP_RUNS))

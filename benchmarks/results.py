@@ -10,7 +10,7 @@ import click
 import pandas as pd
 import torch
 
-from stages.core.device import available_cores
+from stages.core.device import available_cores, has_fast_bfloat16
 
 FOLDER = Path(__file__).parent
 MAX_LOAD = 0.7  # load average above which other programs would distort what is measured
@@ -39,6 +39,7 @@ def read_conditions() -> dict[str, str | float | int]:
         "load average before": round(os.getloadavg()[0], 2),
         "processor": next(models, platform.processor() or "unknown"),
         "cores": available_cores(),
+        "fast bfloat16": "yes" if has_fast_bfloat16() else "no",
         "Python": platform.python_version(),
         "PyTorch": torch.__version__,
     }

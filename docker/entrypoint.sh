@@ -4,6 +4,11 @@ set -u
 
 say() { printf 'folio: %s\n' "$*" >&2; }
 
+# Folders for caches, with the user in their names: Apptainer gives containers the /tmp of the machine, which others share.
+user=$(id -u)
+export DVC_SITE_CACHE_DIR="${DVC_SITE_CACHE_DIR:-/tmp/dvc-site-$user}" MPLCONFIGDIR="${MPLCONFIGDIR:-/tmp/mpl-$user}"
+export XDG_CACHE_HOME="${XDG_CACHE_HOME:-/tmp/cache-$user}" TORCHINDUCTOR_CACHE_DIR="${TORCHINDUCTOR_CACHE_DIR:-/tmp/inductor-$user}"
+
 [ "${1:-}" != new ] || exec folio "$@"
 
 # If nothing is mounted, copy the project from the image, without git.
@@ -27,7 +32,10 @@ fi
 
 # A lock of a killed container names a process id, which another process may have in this container. Locks are deleted only
 # if no other container works here: each holds a lock of its own, which ends with it.
-mkdir -p .dvc/tmp
+if ! { mkdir -p .dvc/tmp && touch .dvc/tmp/folio.lock; } 2>/dev/null; then
+  say "$(pwd)/.dvc/tmp is not writable by user $(id -u), perhaps because DVC ran as another user; change its owner"
+  exit 73
+fi
 exec 9>>.dvc/tmp/folio.lock
 if flock -n 9; then
   rm -f .dvc/tmp/rwlock .dvc/tmp/rwlock.lock .dvc/tmp/lock

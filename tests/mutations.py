@@ -76,7 +76,7 @@ MUTATIONS = {
     "strengths ignore the counts of the training text": Mutation(
         "stages/models/ngram/cache_lm.py", "STRENGTH_PER_COUNT * known", "0 * known"
     ),
-    "the output layer does not learn": Mutation("stages/models/gpt.py", "mixture.learn(text[begin:end])", "pass"),
+    "the output layer does not learn": Mutation("stages/models/gpt.py", "mixture.learn(tokens[chunk])", "pass"),
     "the copies of the output layer are not weighted": Mutation(
         "stages/models/dynamic_evaluation.py", "self.log_weights - losses * len(targets)", "self.log_weights"
     ),

@@ -34,7 +34,7 @@ SMALL_TRAIN: dict[str, object] = {
     "max_tokens": 0,
 }
 SMALL: dict[str, dict[str, object]] = {
-    "compute": {"threads": 1},
+    "compute": {"threads": 1, "precision": "float32"},  # the same on every processor
     "model": SMALL_MODEL,
     "train": SMALL_TRAIN | {"max_steps": 30, "batch_size": 4, "eval_every": 10},
     "runtime": {"log_every": 10},

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from stages.cli import COMMANDS, folio
+from stages.core import logs
 from stages.core.errors import InputError, TextError, WorkError
 from stages.core.options import KILLED, FolioCommand
 from tests.import_graph import ROOT
@@ -104,6 +105,32 @@ def test_output_stays_inside_the_project(tmp_path, monkeypatch, words, path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("words", [("sample", "--output"), ("compare", "HEAD", "--page"), ("tokenize", "--tokens")])
+def test_an_empty_output_path_is_refused(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(folio, [*words, ""])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{words[-1]}': the path is empty; name one, or leave out the option" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+def test_a_log_on_a_full_disk_is_one_warning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").touch()
+    Path("logs").mkdir()
+    Path("logs/train.log").symlink_to("/dev/full")
+    with logs.console.capture() as shown:
+        logs.start_log("train")
+        logs.log.info("first")
+        logs.log.info("second")
+    lines = shown.get()
+    assert lines.count("cannot write to") == 1
+    assert "No space left on device" in lines
+    assert "first" in lines
+    assert "second" in lines
+    assert "Traceback" not in lines
+
+
 def test_a_link_does_not_lead_output_outside_the_project(tmp_path, monkeypatch):
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
@@ -134,8 +161,6 @@ def test_the_exit_code_is_written_for_a_program_that_hides_it(tmp_path, monkeypa
 
 @pytest.mark.parametrize(("option", "levels"), [("-q", []), ("-v", ["INFO", "DEBUG"])])
 def test_quiet_logs_nothing_and_verbose_logs_the_duration(option, levels, monkeypatch, tmp_path, request):
-    from stages.core import logs
-
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").touch()
     request.addfinalizer(lambda: logs.log.setLevel(logging.INFO))

@@ -4,8 +4,11 @@ import csv
 import json
 import logging
 import math
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +36,7 @@ from stages.tokenizers.token_files import (
 from stages.train.command import flat_params, read_job
 from stages.train.distributed import World
 from tests.conftest import make_text
-from tests.import_graph import KINDS
+from tests.import_graph import KINDS, ROOT
 from tests.report.conftest import write_provenance
 from tests.small_project import run, set_params
 
@@ -484,13 +487,15 @@ def test_a_long_training_text_is_counted_in_pieces_from_all_over_it(with_model, 
     expected, _ = subsample_training_text(train, load_sources(Path("data/tokens")), 1000)
     counted = []
 
-    def token_bits(_, text, unknown, training_tokens):
-        counted.append(training_tokens)
-        return torch.arange(2), torch.ones(1)
+    def losses(_model, train, tokens):
+        counted.append(train.numpy())
+        return iter([torch.ones(len(tokens) - 1)])
 
-    monkeypatch.setattr(TextModel, "token_bits", token_bits)
+    monkeypatch.setattr("stages.generation.text_model.adaptive_losses", losses)
     run("score", "text.txt", "--adaptive", "--unknown", "skip")
-    assert np.array_equal(counted[0], expected)
+    TextModel.load("models").score("the text", "skip", training_tokens=train)
+    assert all(np.array_equal(each, expected) for each in counted)
+    assert len(counted) == 2
     assert 900 < len(expected) <= 1000
 
 
@@ -499,6 +504,49 @@ def test_a_model_without_n_grams_cannot_learn_while_it_scores(project):
     run("train")
     Path("text.txt").write_text("the last")
     assert "the model has no n-grams" in run("score", "text.txt", "--adaptive", fails=2).stderr
+
+
+def test_a_text_that_does_not_exist_is_named_also_beside_an_existing_table(with_model):
+    Path("table.tsv").touch()
+    assert "none.txt does not exist" in run("score", "none.txt", "--table", "table.tsv", fails=2).stderr
+
+
+def test_a_report_without_the_weights_says_what_to_do(with_model):
+    run("evaluate")
+    run("sample", "--output", "reports/samples.txt")
+    write_provenance()
+    Path("models/model.safetensors").unlink()
+    assert "models/model.safetensors does not exist; run `dvc repro train`" in run("report", fails=2).stderr
+
+
+def test_the_report_shows_no_secrets_of_addresses(with_model):
+    run("evaluate")
+    run("sample", "--output", "reports/samples.txt")
+    write_provenance()
+    set_params(download={"url": "https://me:word@example.org/a.txt?signature=secret"})
+    run("report")
+    for path in ("reports/report.html", "reports/model_card.md"):
+        content = Path(path).read_text()
+        assert "secret" not in content
+        assert "me:word" not in content
+    assert "https://example.org/a.txt?…" in Path("reports/report.html").read_text()
+
+
+def test_a_text_that_cannot_be_tokenized_leaves_the_tokens_of_the_last_one(with_model):
+    before = {path: path.read_bytes() for path in Path("data/tokens").iterdir()}
+    shutil.copy("data/tokens/tokenizer.json", "kept.json")
+    Path("data/raw/corpus.txt").write_text(make_text(seed=5) + "7")  # only the validation part has the character
+    set_params(tokenize={"tokenizer": "kept.json"})
+    assert "'7'" in run("tokenize", fails=2).stderr
+    assert {path: path.read_bytes() for path in Path("data/tokens").iterdir()} == before
+
+
+def test_another_text_in_the_folder_is_not_split_by_the_documents_of_the_first(project):
+    write_documents(Path("data/raw/corpus.txt"), [(0, 0, 1.0), (7000, 0, 1.0)])
+    Path("data/raw/mine.txt").write_text(make_text(200))
+    run("tokenize", "--corpus", "data/raw/mine.txt", "--tokens", "data/other")
+    train, val = (len(np.load(f"data/other/{name}.npy")) for name in ("train", "val"))
+    assert val == pytest.approx(0.1 * (train + val), abs=1)
 
 
 def test_a_table_does_not_replace_the_text(project):
@@ -513,6 +561,18 @@ def test_an_interactive_session_has_no_output_file(option):
         "--interactive cannot be used with --output or --json"
         in run("sample", "--interactive", *option, fails=2).stderr
     )
+
+
+def test_a_line_that_is_not_in_the_encoding_does_not_end_an_interactive_session(with_model):
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.sample", "--interactive", "--max-new-tokens", "5"],
+        input=b"th\xe9\nthe \n",
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+        check=True,
+    )
+    assert b"unpaired surrogate" in done.stderr
+    assert b"the " in done.stdout
 
 
 def test_a_model_that_is_worse_than_a_uniform_distribution_is_reported(with_model, monkeypatch):
@@ -598,4 +658,6 @@ def test_runs_are_compared_in_a_project_only(tmp_path, monkeypatch):
 
 def test_the_plan_says_that_windows_share_the_tokens_of_a_step(project):
     set_params(model={"block_size": "auto", "sliding_window": "auto"}, train={"batch_size": 64})
-    assert re.search(r"model.block_size +32 +64 windows share 2048 tokens per step", run("train", "--dry-run").stderr)
+    assert re.search(
+        r"model.block_size +64 +64 windows share 2048 tokens, or get 64 each", run("train", "--dry-run").stderr
+    )

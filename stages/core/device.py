@@ -92,17 +92,25 @@ def _cpu_quota(cgroup: Path) -> float:
 
 
 def select_dtype(params: ComputeParams, device: torch.device) -> torch.dtype:
-    """Return the precision of training: with `auto`, bfloat16 if the hardware supports it, otherwise float32.
-
-    Without bfloat16 instructions, a CPU is ten times slower with bfloat16 than with float32.
-    """
+    """Return the precision of training: with `auto`, bfloat16 if the device is faster with it, otherwise float32."""
     if params.precision != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[params.precision]
     if device.type == "cuda":
-        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+        is_faster = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        supported = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if supported else torch.float32
+        is_faster = device.type == "cpu" and has_fast_bfloat16()
+    return torch.bfloat16 if is_faster else torch.float32
+
+
+def has_fast_bfloat16() -> bool:
+    """Return whether the CPU computes faster in bfloat16 than in float32.
+
+    It does with AMX. With AVX512-BF16 alone, processors of Intel are slower (measured in docs/experiments.md); those of
+    other makers are assumed to be faster. Without either, a CPU is ten times slower.
+    """
+    found = torch.cpu.get_capabilities()
+    is_intel = "Intel" in found.get("cpu_name", "")
+    return bool(found.get("amx_bf16") or (found.get("avx512_bf16") and not is_intel))
 
 
 def describe_environment(

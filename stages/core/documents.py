@@ -48,5 +48,5 @@ def read_documents(corpus: Path) -> DocumentTable:
 
 
 def documents_path(corpus: Path) -> Path:
-    """Return the path of the table of a corpus."""
-    return corpus.with_name("documents.npy")
+    """Return the path of the table of a corpus; another text in the same folder must have one of its own."""
+    return corpus.with_name("documents.npy" if corpus.name == "corpus.txt" else f"{corpus.name}.documents.npy")

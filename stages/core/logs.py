@@ -4,6 +4,7 @@ import logging
 import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +43,18 @@ class ConsoleHandler(logging.Handler):
         console.print(self.format(record), style=style, markup=False, soft_wrap=True)
 
 
+class LogFileHandler(logging.FileHandler):
+    """Write log lines to a file; if that fails, such as on a full disk, say so once and write no more."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - as in `logging`
+        """Stop writing to the file."""
+        error = sys.exception()
+        log.removeHandler(self)
+        with suppress(OSError):  # it still holds the line
+            self.close()
+        log.warning("cannot write to %s (%s); logging to standard error only", self.baseFilename, error)
+
+
 def start_log(stage: str) -> None:
     """Send `log` to standard error and, in a project folder that is writable, to `logs/<stage>.log`."""
     log.propagate = False
@@ -53,9 +66,7 @@ def start_log(stage: str) -> None:
         return
     try:
         Path("logs").mkdir(exist_ok=True)
-        _add_handler(
-            logging.FileHandler(f"logs/{stage}.log", encoding="utf-8"), "%(asctime)s %(levelname)s %(message)s"
-        )
+        _add_handler(LogFileHandler(f"logs/{stage}.log", encoding="utf-8"), "%(asctime)s %(levelname)s %(message)s")
     except OSError as error:
         log.warning("cannot write the log file (%s); logging to standard error only", error)
 

@@ -18,10 +18,10 @@ from stages.core.errors import FolioError
 from stages.core.logs import log, peak_memory
 from stages.core.params import check_file
 
-# Full, failing and protected disks, and names that cannot be names of files.
+# Full, failing and protected disks, missing files, and names that cannot be names of files.
 REPORTED_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
-    errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENOENT, errno.EEXIST, errno.EBUSY,
 }  # fmt: skip
 # What PyTorch says, on the CPU and on a GPU, if it gets no memory.
 NO_MEMORY = re.compile(r"allocate memory|out of memory|Storage size calculation overflowed", re.IGNORECASE)
@@ -112,7 +112,9 @@ def prepare_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
-        elif mode == "w" and hasattr(stream, "reconfigure"):
+        elif mode == "r" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape")  # a line that is not in the encoding must not end the program
+        elif hasattr(stream, "reconfigure"):
             keeps_encoding = stream.isatty() or "PYTHONIOENCODING" in os.environ
             stream.reconfigure(encoding=None if keeps_encoding else "utf-8", errors="backslashreplace")
 
@@ -151,6 +153,8 @@ class OutputPath(click.Path):
         Reject also files of the project and of the protected folders.
         """
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not str(value):  # Path takes it for the project folder
+            self.fail("the path is empty; name one, or leave out the option", param, ctx)
         try:
             folder, project = (path.parent if self.file_okay else path).resolve(), Path.cwd().resolve()
             inside = folder.is_relative_to(project)

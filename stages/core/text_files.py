@@ -11,6 +11,7 @@ from stages.core.errors import TextError
 
 CHUNK_BYTES = 8 << 20
 SAMPLE_BYTES = 4096
+BOM = "\ufeff"
 COMPRESSION_SUFFIXES = {".gz", ".bz2", ".xz", ".zst"}
 # The first bytes of files that are not text, and what these are.
 BINARY_KINDS = {
@@ -101,16 +102,16 @@ def guess_wide_encoding(content: bytes) -> str | None:
     return None
 
 
-def decode_file(file: BinaryIO, path: Path | str) -> Iterator[str]:
+def decode_file(file: BinaryIO, path: Path | str, may_be_empty: bool = False) -> Iterator[str]:
     """Yield the text of an open UTF-8 file in chunks; `path` is for error messages.
 
     Raises:
-        TextError: if the file is empty or not UTF-8.
+        TextError: if the file is not UTF-8, or is empty and may not be.
     """
     decoder = Utf8Decoder(path)
     while content := file.read(CHUNK_BYTES):
         yield decoder.decode(content)
-    if not decoder.bytes_read:
+    if not decoder.bytes_read and not may_be_empty:
         raise TextError(f"{path} is empty; add text to it")
     yield decoder.decode(b"", final=True)
 
@@ -133,7 +134,9 @@ def read_chunks(path: Path, hint: str) -> Iterator[str]:
 
 
 def read_text(path: Path, hint: str = "check the path") -> str:
-    """Return the whole text of a UTF-8 file, or of standard input if the path is -; see `read_chunks`."""
-    if str(path) == "-":
-        return "".join(decode_file(sys.stdin.buffer, "standard input"))
-    return "".join(read_chunks(path, hint))
+    """Return the whole text of a UTF-8 file, or of standard input if the path is -, without a byte-order mark.
+
+    See `read_chunks`.
+    """
+    chunks = decode_file(sys.stdin.buffer, "standard input") if str(path) == "-" else read_chunks(path, hint)
+    return "".join(chunks).removeprefix(BOM)

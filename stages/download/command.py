@@ -32,7 +32,7 @@ from stages.download.params import DownloadParams
     type=OutputPath(dir_okay=False),
     default="data/raw/corpus.txt",
     show_default=True,
-    help="The file for the text; corpus.json (its provenance) and documents.npy (its documents) are written beside it.",
+    help="The file for the text; its provenance and the table of its documents are written beside it.",
 )
 def command(params_path: Path, own_folder: Path, corpus_path: Path) -> None:
     """Fetch the text that `download:` in params.yaml names.

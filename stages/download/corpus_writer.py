@@ -79,7 +79,7 @@ class CorpusWriter:
 
 
 def write_corpus(chunks: Iterable[DocumentChunk], path: Path) -> CorpusFile:
-    """Write documents to `path`, separated by blank lines, and their table to documents.npy beside it.
+    """Write documents to `path`, separated by blank lines, and their table beside it.
 
     Of equal documents, the first is kept: otherwise one could be training text and the other validation text.
 

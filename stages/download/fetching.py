@@ -41,9 +41,10 @@ def fetch(corpus: PinnedCorpus, max_bytes: int) -> tuple[bytes, str]:
     deadline = time.monotonic() + ANSWER_SECONDS
     failures = []
     remaining = locations(corpus)
+    share = ANSWER_SECONDS / len(remaining)
     while remaining:
-        # An unresponsive mirror must leave time for the original address.
-        seconds = (deadline - time.monotonic()) / len(remaining)
+        # A mirror that does not respond, or fails after a long transfer, must leave time for the original address.
+        seconds = max(share, (deadline - time.monotonic()) / len(remaining))
         source, location = remaining.pop(0)
         try:
             content = _fetch_from(location, corpus.sha256, max_bytes, seconds)

@@ -1,29 +1,26 @@
 """Read a user's own texts from text, JSON Lines and Parquet files.
 
 Every text file, line (.jsonl, .ndjson) and row (.parquet) is a document. Text and JSON Lines may be compressed (.gz,
-.bz2, .xz, and .zst if zstandard is installed). Text files are those that end in .txt, and all others that a pattern in
+.bz2, .xz, and .zst with the extra `zstd`). Text files are those that end in .txt, and all others that a pattern in
 `download.sources` names by their ending or in full, such as `*.py`.
 """
 
 import json
-import lzma
 import re
-import zlib
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
-
-from fsspec.compression import compr  # type: ignore[import-untyped]
-from fsspec.utils import infer_compression  # type: ignore[import-untyped]
 
 from stages.core.errors import TextError
 from stages.core.logs import log
 from stages.core.project import install_command, missing_file_hint
-from stages.core.text_files import COMPRESSION_SUFFIXES, decode_file
+from stages.core.text_files import BOM, COMPRESSION_SUFFIXES, decode_file
 
 TABLE_SUFFIXES = {".jsonl", ".ndjson", ".parquet"}
 TEXT_SUFFIXES = {".txt"} | TABLE_SUFFIXES
@@ -31,7 +28,11 @@ ROWS_PER_BATCH = 1000
 MAX_NAMES_IN_MESSAGE = 10
 NO_ENDING, NO_PATTERN = "no ending", "no pattern matches"
 OWN_NAMES = ("README.md", ".gitignore")  # of the folder itself
-BOM = "\ufeff"
+# The modules whose `open` decompresses a file.
+DECOMPRESSORS = {
+    ".gz": "gzip", ".bz2": "bz2", ".xz": "lzma",
+    ".zst": "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd",
+}  # fmt: skip
 NAMES_A_KIND = re.compile(r"(.*\.[^*?\[\]./]+|[^*?\[\]]+)")  # a pattern that ends in a suffix, or has no wildcards
 
 
@@ -71,8 +72,14 @@ class LimitedReader:
 
         Raises:
             TextError: if the limit is exceeded.
+            OSError: if the file is damaged.
         """
-        content = self.file.read(size)
+        try:
+            content = self.file.read(size)
+        except MemoryError:
+            raise
+        except Exception as error:  # each decompressor has errors of its own
+            raise OSError(str(error)) from error
         self.bytes_read += len(content)
         check_size(self.path, self.bytes_read, self.max_bytes)
         return content
@@ -108,14 +115,14 @@ def read_own_files(folder: Path, column: str, sources: Mapping[str, float], max_
     if not owners and not left_out[NO_PATTERN]:
         raise TextError(
             f"download.corpus is 'own', but {folder}/ has no file of a supported type "
-            f"({', '.join(sorted(TEXT_SUFFIXES))}; text and JSON Lines also compressed); add your text there"
-            f"{missing_file_hint()}"
+            f"({', '.join(sorted(TEXT_SUFFIXES))}; text and JSON Lines also compressed) that is not empty; "
+            f"add your text there{missing_file_hint()}"
         )
     for number, (pattern, weight) in enumerate(sources.items()):
         matching = [path for path, owner in owners.items() if owner == pattern]
         if not matching:
             raise TextError(
-                f"download.sources: no file in {folder}/ matches '{pattern}' and no earlier pattern; "
+                f"download.sources: no file in {folder}/ that is not empty matches '{pattern}' and no earlier pattern; "
                 f"{source_advice(folder, sources, pattern)}"
             )
         for path in matching:
@@ -129,7 +136,8 @@ def source_advice(folder: Path, sources: Mapping[str, float], pattern: str) -> s
     names = [path.relative_to(folder).as_posix() for path, owner in owners.items() if owner == pattern]
     if not names:
         found = [path.relative_to(folder).as_posix() for path in find_files(folder, {"*": 1.0})[0]]
-        return f"the files are: {', '.join(found[:MAX_NAMES_IN_MESSAGE])}{missing_file_hint()}"
+        listed = f"the files are: {', '.join(found[:MAX_NAMES_IN_MESSAGE])}" if found else "add your text there"
+        return f"{listed}{missing_file_hint()}"
     earlier = next(other for other in sources if fnmatchcase(names[0], other))
     if set(owners.values()) == set(sources):
         return f"{names[0]} matches '{earlier}' first: put '{pattern}' before '{earlier}'"
@@ -151,6 +159,8 @@ def find_files(folder: Path, sources: Mapping[str, float]) -> tuple[dict[Path, s
             left_out["hidden"] += 1
         elif not path.is_file():
             left_out["pipes and devices" if path.exists() else "broken links"] += 1
+        elif not path.stat().st_size:
+            left_out["empty"] += 1
         elif pattern is None:
             left_out[NO_PATTERN] += 1
         elif text_suffix(path) in TEXT_SUFFIXES or NAMES_A_KIND.fullmatch(pattern):
@@ -207,12 +217,19 @@ def without_bom(chunks: Iterator[str]) -> Iterator[str]:
 @contextmanager
 def _open(path: Path, max_bytes: int) -> Iterator[BinaryIO]:
     """Open a file for reading, decompressed according to its suffix, up to `max_bytes`."""
-    compression = infer_compression(str(path))
+    suffix = path.suffix.lower()
     with path.open("rb") as file:
-        if compression in (None, "zip"):  # a zip archive is not one compressed file
+        if suffix not in COMPRESSION_SUFFIXES:
             yield file
             return
-        with compr[compression](file, mode="rb") as decompressed:
+        try:
+            module = import_module(DECOMPRESSORS[suffix])
+        except ImportError:
+            if suffix != ".zst":  # a Python without a part of its library
+                raise
+            needed = f"Zstandard files need {DECOMPRESSORS[suffix]}: {install_command('zstd')}"
+            raise TextError(f"{path}: {needed}") from None
+        with module.open(file, "rb") as decompressed:
             yield cast(BinaryIO, LimitedReader(decompressed, path, max_bytes))
 
 
@@ -220,10 +237,11 @@ def _read_text_file(path: Path, max_bytes: int) -> Iterator[DocumentChunk]:
     begins_document = True
     try:
         with _open(path, max_bytes) as file:
-            for text in without_bom(decode_file(file, path)):
-                yield DocumentChunk(text, begins_document, name=str(path))
-                begins_document = False
-    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+            for text in without_bom(decode_file(file, path, may_be_empty=True)):
+                if text:
+                    yield DocumentChunk(text, begins_document, name=str(path))
+                    begins_document = False
+    except (OSError, ValueError) as error:
         raise TextError(
             f"{path} cannot be read ({error}); check that it is complete and has the right suffix"
         ) from None
@@ -234,7 +252,7 @@ def _read_json_lines(path: Path, column: str, max_bytes: int) -> Iterator[tuple[
     number = 0
     try:
         with _open(path, max_bytes) as file:
-            for number, line in enumerate(_lines(without_bom(decode_file(file, path))), 1):
+            for number, line in enumerate(_lines(without_bom(decode_file(file, path, may_be_empty=True))), 1):
                 if not line.strip():
                     continue
                 row = json.loads(line)
@@ -242,7 +260,7 @@ def _read_json_lines(path: Path, column: str, max_bytes: int) -> Iterator[tuple[
                     raise ValueError(f"line {number} is not an object")
                 _check_column(column, list(row), f"{path}: row {number}")
                 yield number, row[column]
-    except (OSError, EOFError, ValueError, RecursionError, lzma.LZMAError, zlib.error) as error:
+    except (OSError, ValueError, RecursionError) as error:
         where = f"line {number}: " if isinstance(error, json.JSONDecodeError) else ""
         raise TextError(
             f"{path} is not JSON Lines ({where}{error}); each line must be an object with the key '{column}'"

@@ -7,7 +7,7 @@ import click
 
 from stages.core.errors import ParameterError, TextError
 from stages.tokenizers.base import Tokenizer
-from stages.tokenizers.char import CharTokenizer
+from stages.tokenizers.char import UNKNOWN_CHARACTER, CharTokenizer
 
 UnknownPolicy = Literal["error", "skip", "nearest"]
 unknown_option = click.option(
@@ -60,10 +60,8 @@ def replace_unknown(text: str, tokenizer: Tokenizer, policy: UnknownPolicy) -> s
             f"unknown characters: {listed}; remove them, or set `unknown` (option --unknown) to skip or nearest. The "
             f"vocabulary has {len(tokenizer)} characters: {tokenizer.vocab_preview()}"
         )
-    replacements = {
-        character: "" if policy == "skip" else nearest_character(character, tokenizer.characters)
-        for character in unknown
-    }
+    known = [each for each in tokenizer.characters if each != UNKNOWN_CHARACTER or not tokenizer.has_unknown]
+    replacements = {character: "" if policy == "skip" else nearest_character(character, known) for character in unknown}
     replaced = "".join(replacements.get(character, character) for character in text)
     if text and not replaced:
         raise TextError(f"the text has only unknown characters ({len(text)}); use characters of the vocabulary")
@@ -91,7 +89,7 @@ def nearest_character(character: str, known: list[str]) -> str:
     for candidate in (base, base.swapcase(), character.lower(), character.upper()):
         if candidate in known:
             return candidate
-    return min(known, key=lambda known_character: abs(ord(known_character) - ord(base)))
+    return min(known, key=lambda known_character: abs(ord(known_character) - ord(base)), default="")
 
 
 def _check_not_empty(text: str) -> str:

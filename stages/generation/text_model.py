@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from stages.core.device import tokens_to_device
-from stages.core.errors import ModelError, TextError
+from stages.core.errors import ModelError, ParameterError, TextError
 from stages.core.params import check_section
 from stages.generation.params import GenerationParams
 from stages.generation.prompts import UnknownPolicy, default_prompt, replace_unknown
 from stages.generation.streaming import stream_tokens
-from stages.losses.adaptive import adaptive_losses
+from stages.losses.adaptive import adaptive_losses, countable_training_text
 from stages.losses.window_losses import token_losses
 from stages.losses.windows import sliding_windows
 from stages.models.model_folder import TrainedModel, load_model
 from stages.tokenizers.base import TokenIds
+from stages.tokenizers.token_files import TokenSource
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class TextModel:
             "top_p": top_p,
             "min_p": min_p,
             "max_new_tokens": max_new_tokens,
-            "stop": [stop] if isinstance(stop, str) else list(stop),
+            "stop": [stop] if isinstance(stop, str) else list(stop) if isinstance(stop, Iterable) else stop,
             "seed": seed,
         }
         params = check_section(values, GenerationParams, "generate")
@@ -152,7 +153,11 @@ class TextModel:
         return float(bits.sum()) / max(1, int(characters[ids[1:]].sum()))
 
     def token_bits(
-        self, text: str, unknown: UnknownPolicy = "error", training_tokens: TokenIds | None = None
+        self,
+        text: str,
+        unknown: UnknownPolicy = "error",
+        training_tokens: TokenIds | None = None,
+        sources: Sequence[TokenSource] = (TokenSource(0, 1.0),),
     ) -> tuple[Tensor, Tensor]:
         """Return the token ids of a text, (N,), and the bits of each but the first, (N - 1,).
 
@@ -162,11 +167,13 @@ class TextModel:
             text: the text.
             unknown: what to do with characters outside the vocabulary; see `replace_unknown`.
             training_tokens: the training text, (M,), as in data/tokens/train.npy. With it, the model learns from the
-                text while reading it, as in `adaptive_val_loss`.
+                text while reading it, as in `adaptive_val_loss`. Of a very long one, only pieces are counted.
+            sources: sources of the training text.
 
         Raises:
             TextError: if the text is too short, or has unknown characters and `unknown` is `error`.
             ModelError: if the model should learn from the text, but has no n-grams.
+            ParameterError: if the training tokens are not token ids of its tokenizer.
         """
         if training_tokens is not None and self.model.ngram_model is None:
             raise ModelError(
@@ -183,7 +190,9 @@ class TextModel:
             windows = sliding_windows(ids, block_size, stride=max(1, block_size // 2), batch_size=4)
             parts = [losses.flatten() for losses in token_losses(self.model, windows)]
         else:
-            train = tokens_to_device(training_tokens, torch.device(self.device))
+            check_training_tokens(training_tokens, len(self.tokenizer))
+            counted = countable_training_text(self.model, training_tokens, sources, len(ids))
+            train = tokens_to_device(counted, torch.device(self.device))
             parts = list(adaptive_losses(self.model, train, ids))
         return ids.cpu(), torch.cat(parts).cpu() / math.log(2)
 
@@ -195,6 +204,23 @@ class TextModel:
 
     def _encode(self, text: str) -> Tensor:
         return torch.from_numpy(self.tokenizer.encode(text).astype(np.int64))[None].to(self.device)
+
+
+def check_training_tokens(tokens: object, vocab_size: int) -> None:
+    """Check that an argument is an array of token ids of a vocabulary.
+
+    Raises:
+        ParameterError: if it is something else.
+    """
+    if not isinstance(tokens, np.ndarray) or tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
+        raise ParameterError(
+            'training_tokens must be a NumPy array of token ids, as numpy.load("data/tokens/train.npy")'
+        )
+    if len(tokens) and not 0 <= tokens.min() <= tokens.max() < vocab_size:
+        raise ParameterError(
+            f"training_tokens has values from {tokens.min()} to {tokens.max()}, but the vocabulary has {vocab_size} "
+            "tokens; use the tokens that the model was trained on"
+        )
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:

@@ -29,11 +29,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True, window: int 
     if not causal:
         return F.scaled_dot_product_attention(q, k, v)
     length = q.shape[2]
-    if length != k.shape[2]:
+    past = k.shape[2] - length
+    if 0 < window < length:
+        q = F.pad(q, (0, 0, past, 0)) if past else q
+        return sliding_window_attention(q, k, v, window)[:, :, past:]
+    if past:
         mask = attention_mask(length, k.shape[2], window, q.device)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    if 0 < window < length:
-        return sliding_window_attention(q, k, v, window)
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 

@@ -44,6 +44,7 @@ from stages.models.params import ModelParams
 
 LOGIT_CAP = 15.0
 NGRAM_MIX_WEIGHT = 0.02
+MAX_LOG_PROBS = 1 << 20  # of each expert, that are computed before the network in `adaptive_logits`
 LOG_PROB_SHIFT, LOG_PROB_SCALE = 4.0, 0.3  # bring log-probabilities into a range of about -1 … 1
 
 
@@ -102,17 +103,25 @@ class GPT(LanguageModel):
         """Yield the logits of a text, as described in `LanguageModel`.
 
         The output layer learns from each chunk after it has been predicted; the weights of the model stay as they are.
+        The blocks of the network do not depend on what it learns, so they are computed for several chunks at once.
         """
         token_classes = self.context_index.token_classes if self.params.context_experts else None
         experts = AdaptiveExperts(self.params, self.vocab_size, text, start, token_classes)
         kv_cache = self.new_kv_cache()
         mixture = LearnerMixture(self._output_weights(), self._output)
-        for begin in range(start, len(text), chunk_size):
-            end = min(begin + chunk_size, len(text))
-            log_probs = experts.predict_and_read(begin, end)
-            hidden = self._apply_network(text[None, begin - 1 : end - 1], None, kv_cache, log_probs=log_probs)
-            yield mixture.log_probs(*hidden)
-            mixture.learn(text[begin:end])
+        at_once = max(1, min(self.params.block_size, MAX_LOG_PROBS // self.vocab_size) // chunk_size)  # chunks
+        for first in range(start, len(text), at_once * chunk_size):
+            tokens = text[first : first + at_once * chunk_size]
+            bounds = range(0, len(tokens), chunk_size)
+            parts = [
+                experts.predict_and_read(first + begin, min(first + begin + chunk_size, len(text))) for begin in bounds
+            ]
+            inputs = text[None, first - 1 : first - 1 + len(tokens)]
+            hidden = self._apply_network(inputs, None, kv_cache, log_probs=torch.cat(parts, dim=1))
+            for begin in bounds:
+                chunk = slice(begin, begin + chunk_size)
+                yield mixture.log_probs(*(tensor[:, chunk] for tensor in hidden))
+                mixture.learn(tokens[chunk])
 
     @override
     def forward(self, ids: Tensor, *, train_positions: Tensor | None = None, kv_cache: KVCache | None = None) -> Tensor:
@@ -213,7 +222,7 @@ class GPT(LanguageModel):
         else:  # only with a KV cache
             positions = torch.arange(start, end, dtype=torch.float64)
             cos, sin = rotary_table(positions, self.params.n_embd // self.params.n_head)
-            cos, sin = cos.to(x.device), sin.to(x.device)
+            cos, sin = cos.float().to(x.device), sin.float().to(x.device)  # MPS has no float64
         cos, sin = (table[:, None, None].to(x.dtype) for table in (cos, sin))
         for block in self.blocks:
             x = block(x, cos, sin, kv_cache)

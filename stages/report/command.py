@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 from ruamel.yaml import YAML
 
+from stages.core.display import hide_secrets
 from stages.core.errors import TextError
 from stages.core.files import sha256, write_text
 from stages.core.logs import log, start_log
@@ -30,6 +31,7 @@ from stages.tokenizers.char import CharTokenizer
 from stages.tokenizers.registry import load_tokenizer
 from stages.tokenizers.token_files import TRAIN, VAL, load_tokens
 
+WEIGHTS = "model.safetensors"
 SHOWN_SECTIONS = ("download", "tokenize", "train", "evaluate", "sample", "report")  # as in dvc.yaml
 
 
@@ -79,8 +81,11 @@ def command(
     training = model_config.training
     document = YAML(typ="safe").load(params_path)
     shown_params = {name: dict(document.get(name) or {}) for name in SHOWN_SECTIONS}
+    shown_params["download"] |= {"url": hide_secrets(str(shown_params["download"].get("url")))}
     samples = read_samples(samples_path)
-    files = {"weights": model_folder / "model.safetensors"} | {name: tokens_folder / name for name in (TRAIN, VAL)}
+    if not (model_folder / WEIGHTS).is_file():
+        raise TextError(f"{model_folder / WEIGHTS} does not exist; run `dvc repro train` to write it")
+    files = {"weights": model_folder / WEIGHTS} | {name: tokens_folder / name for name in (TRAIN, VAL)}
     data = ReportData(
         provenance=read_record(provenance_path, Provenance, "download").as_dict(),
         # Those of the trained model, even if params.yaml has changed.

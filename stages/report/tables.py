@@ -1,6 +1,7 @@
 """The tables that other stages write for the report."""
 
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ BY_POSITION_COLUMNS = {"position": 1, "val_loss": 0, "tokens": 1}
 CALIBRATION_COLUMNS = {"confidence": 0, "accuracy": 0}
 
 
-def read_tsv(path: Path, columns: dict[str, int], writer: str) -> pd.DataFrame:
+def read_tsv(path: Path | TextIO, columns: dict[str, int], writer: str) -> pd.DataFrame:
     """Return a table that the stage `writer` wrote, with the given columns, of numbers not below the given ones.
 
     Raises:

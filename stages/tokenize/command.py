@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.core.documents import read_documents
 from stages.core.errors import ParameterError
+from stages.core.files import atomic_write
 from stages.core.logs import log, progress_bar, start_log, track_progress
 from stages.core.options import FolioCommand, corpus_option, output_folder_option, params_option
 from stages.core.params import read_section
@@ -62,8 +63,10 @@ def command(params_path: Path, corpus_path: Path, tokens_folder: Path) -> None:
                 wanted, found = params.vocab_size, len(tokenizer)
                 log.warning("tokenize.vocab_size is %d, but BPE finds only %d tokens in the text", wanted, found)
         check_prompts(params_path, tokenizer)
-        train_counts = write_tokens(tokens_folder / TRAIN, encode_spans(chunks(), train, tokenizer), tokenizer)
-        val_counts = write_tokens(tokens_folder / VAL, encode_spans(chunks(), val, tokenizer), tokenizer)
+        # Both are written before either replaces the tokens of another text.
+        with atomic_write(tokens_folder / TRAIN) as train_path, atomic_write(tokens_folder / VAL) as val_path:
+            train_counts = write_tokens(train_path, encode_spans(chunks(), train, tokenizer), tokenizer)
+            val_counts = write_tokens(val_path, encode_spans(chunks(), val, tokenizer), tokenizer)
     share = sum(span.end - span.start for span in val) / length
     starts = [0, *accumulate(train_counts)]
     sources = [TokenSource(start, span.weight) for start, span in zip(starts, train, strict=False)]

@@ -10,7 +10,7 @@ from numpy.lib import format as npy_format
 from pydantic import Field, FiniteFloat
 
 from stages.core.errors import TextError
-from stages.core.files import atomic_write, read_array, write_json
+from stages.core.files import read_array, write_json
 from stages.core.records import Record, read_record
 from stages.tokenizers.base import TokenIds, Tokenizer
 
@@ -71,13 +71,13 @@ class TokenWriter:
 
 
 def write_tokens(path: Path, spans: Iterable[Iterable[TokenIds]], tokenizer: Tokenizer) -> list[int]:
-    """Write the tokens of consecutive spans of a text to a .npy file.
+    """Write the tokens of consecutive spans of a text to a .npy file, not atomically.
 
     Returns:
         the number of tokens in each span.
     """
     counts = []
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
+    with path.open("wb") as file:
         writer = TokenWriter(file, tokenizer)
         for chunks in spans:
             before = writer.count
@@ -145,8 +145,8 @@ def subsample_training_text(
     return np.concatenate(pieces), moved
 
 
-def check_length(train: TokenIds, val: TokenIds, block_size: int) -> None:
-    """Check that both parts hold a window of `block_size` tokens and the token that follows it.
+def check_length(train: TokenIds, val: TokenIds, block_size: int, longer: str = "use a longer text") -> None:
+    """Check that both parts hold a window of `block_size` tokens and the token that follows it; `longer` is advice.
 
     Raises:
         TextError: if a part is too short; the message names the largest block size that fits both.
@@ -154,7 +154,7 @@ def check_length(train: TokenIds, val: TokenIds, block_size: int) -> None:
     name, part = min((("training", train), ("validation", val)), key=lambda pair: len(pair[1]))
     if len(part) > block_size:
         return
-    smaller = f"set it to {len(part) - 1} or less, or use a longer text" if len(part) > 1 else "use a longer text"
+    smaller = f"set it to {len(part) - 1} or less, or {longer}" if len(part) > 1 else longer
     raise TextError(f"model.block_size is {block_size}, but the {name} part has only {len(part)} tokens; {smaller}")
 
 

@@ -19,7 +19,6 @@ from stages.core.options import FolioCommand, model_option, output_file_option, 
 from stages.core.text_files import read_text
 from stages.generation.prompts import count_unknown, unknown_option
 from stages.generation.text_model import TextModel
-from stages.losses.adaptive import countable_training_text
 from stages.models.model_folder import load_model
 from stages.tokenizers.base import Tokenizer
 from stages.tokenizers.token_files import load_sources, load_tokens
@@ -36,7 +35,7 @@ from stages.tokenizers.token_files import load_sources, load_tokens
 @click.option(
     "--adaptive",
     is_flag=True,
-    help="Learn from the text while reading it, as in adaptive_val_loss; --tokens holds the training text.",
+    help="Learn from the text while reading it, as in adaptive_val_loss; needs a model with n-grams, and --tokens.",
 )
 @tokens_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as a line of JSON.")
@@ -59,18 +58,14 @@ def command(
     Example: folio score data/raw/corpus.txt --table bits.tsv
     """
     start_log("score")
-    if table_path and table_path.exists() and str(file) != "-" and table_path.samefile(file):
+    if table_path and table_path.exists() and file.exists() and table_path.samefile(file):
         raise click.UsageError(f"--table is {table_path}, the text itself; choose another file")
     trained = load_model(model_folder)
     text_model = TextModel(trained, prepare_device(ComputeParams(device=device)))
     text = read_text(file)
-    training_tokens = None
-    if adaptive:
-        train, _ = load_tokens(tokens_folder, trained.tokenizer)
-        longest = len(text.encode())  # a token has at least one byte
-        training_tokens = countable_training_text(trained.model, train, load_sources(tokens_folder), longest)
+    training = (load_tokens(tokens_folder, trained.tokenizer)[0], load_sources(tokens_folder)) if adaptive else ()
     try:
-        ids, bits = text_model.token_bits(text, unknown, training_tokens)
+        ids, bits = text_model.token_bits(text, unknown, *training)
     except TextError as error:
         name = "standard input" if str(file) == "-" else file
         raise TextError(f"{name}: {error}") from None

@@ -12,6 +12,7 @@ from stages.models.ngram.ngram_memory import bytes_per_token
 from stages.tokenizers.token_files import SMALL_TEXT
 
 MAX_TOKENS_PER_STEP, MIN_TOKENS_PER_STEP = 2048, 512
+MIN_SHARE = 64  # tokens of a window, if several windows share those of a step
 STEPS_FOR_SMALL_TEXT = 400  # if MAX_PASSES over a text are fewer steps than this, each step gets fewer tokens
 MAX_LOGITS_PER_STEP = 8_000_000  # a training step holds about a dozen arrays of this many numbers
 MAX_NGRAM_BYTES = 1_300_000_000
@@ -140,14 +141,17 @@ def choose_window_sizes(settings: Settings, text: TextSize, processes: int) -> N
 
     A small text gets shorter training windows, so that a few passes over it are enough steps. Positions in `gpt` are
     relative, so afterwards it can use a longer context, if the windows are at least as long as its attention reaches.
-    Windows that are read together, of an explicit batch size or by several processes, share the tokens of a step.
+    Windows that are read together, of an explicit batch size or by several processes, share the tokens of a step, but
+    get MIN_SHARE tokens each if memory allows.
     """
     choose = settings.choose
-    max_tokens_per_step = floor_power_of_two(min(MAX_TOKENS_PER_STEP, MAX_LOGITS_PER_STEP // text.vocab_size))
+    most_tokens = MAX_LOGITS_PER_STEP // text.vocab_size
+    max_tokens_per_step = floor_power_of_two(min(MAX_TOKENS_PER_STEP, most_tokens))
     windows_per_step = settings.train.get("batch_size", processes)
     longest = min(text.val_tokens - 1, used_tokens(settings, text) // 10, max_tokens_per_step)
     tokens = max_tokens_per_step
-    block_size = floor_power_of_two(min(longest, tokens // windows_per_step))
+    share = max(tokens // windows_per_step, min(MIN_SHARE, most_tokens // windows_per_step))
+    block_size = floor_power_of_two(min(longest, share))
     window_size, reason = 0, "as model.block_size"
     if "block_size" not in settings.model and kind_of(settings) == "gpt":
         few_tokens = floor_power_of_two(int(MAX_PASSES * used_tokens(settings, text) / STEPS_FOR_SMALL_TEXT))
@@ -159,7 +163,7 @@ def choose_window_sizes(settings: Settings, text: TextSize, processes: int) -> N
             if short_window < block_size:
                 window_size, reason = short_window, "more steps from a small text"
     is_shared = block_size < floor_power_of_two(longest)
-    sharing = f"{windows_per_step} windows share {max_tokens_per_step} tokens per step"
+    sharing = f"{windows_per_step} windows share {max_tokens_per_step} tokens, or get {MIN_SHARE} each"
     limits = f"a power of two, at most {max_tokens_per_step}, the validation text and a tenth of the text"
     choose("model.block_size", block_size, sharing if is_shared else limits)
     choose("train.window_size", window_size, reason)
@@ -233,8 +237,8 @@ def describe_settings(settings: Settings, text: TextSize, budget: float, process
         seconds = settings.train["max_steps"] * step_seconds(settings, text.vocab_size)
         megabytes = training_bytes(settings, text, processes) / 1e6
         lines.append(
-            f"expected: {max(1, seconds):.0f} s of steps on two idle CPU cores with bfloat16 instructions (two to "
-            f"three times as long without them), and {megabytes:.0f} MB of memory"
+            f"expected: {max(1, seconds):.0f} s of steps on two idle CPU cores that are fast in bfloat16 (up to "
+            f"three times as long on others), and {megabytes:.0f} MB of memory"
         )
         if settings.chosen and not budget_matters(settings, text, budget, processes):
             lines.append("a larger budget gives the same settings")
@@ -321,5 +325,6 @@ def floor_power_of_two(value: int) -> int:
 
 
 def divisor_near(width: int, heads: float) -> int:
-    """Return the divisor of width / 2 that is closest to `heads`, so that heads have an even size."""
-    return min((n for n in range(1, width // 2 + 1) if width % (2 * n) == 0), key=lambda n: abs(n - heads), default=1)
+    """Return the divisor of width / 2 that is closest to `heads`, so that heads have an even size; at most 256."""
+    counts = (n for n in range(1, min(width // 2, 256) + 1) if width % (2 * n) == 0)
+    return min(counts, key=lambda n: abs(n - heads), default=1)

@@ -78,8 +78,7 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
         {name: load_tracker(name) for name in job.runtime.trackers} if world.is_first else {}
     )
     device = prepare_device(job.compute)
-    if device.type == "cpu" and params.processes > available_cores():
-        log.warning("train.processes is %d, but there are only %d CPU cores", params.processes, available_cores())
+    check_processes(params.processes, device)
     if dry_run:
         return
     if params.processes > 1 and world.size == 1:
@@ -93,6 +92,22 @@ def command(params_path: Path, tokens_folder: Path, model_folder: Path, curve_pa
     log.info("wrote the model to %s and the learning curve to %s", model_folder, curve_path)
     if world.is_first:
         log_next_steps("train", model_folder, "folio evaluate", "folio sample")
+
+
+def check_processes(count: int, device: torch.device) -> None:
+    """Check that the device can be used by `count` processes of this machine.
+
+    Raises:
+        ParameterError: if there are fewer GPUs than processes.
+    """
+    if device.type == "cpu" and count > available_cores():
+        log.warning("train.processes is %d, but there are only %d CPU cores", count, available_cores())
+    gpus = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type, count)
+    if count > gpus:
+        raise ParameterError(
+            f"train.processes is {count}, but the number of GPUs is {gpus}; set it to {gpus} or less, or set "
+            "compute.device to cpu"
+        )
 
 
 def train_and_save(
@@ -155,6 +170,7 @@ def train_and_save(
         checkpoint.locked() if world.is_first else nullcontext(),
         track(factories, flat_params(job)) as trackers,
     ):
+        world.wait_for_all()  # until the first process has the lock, and has deleted the states of finished runs
         run_training(trainer, checkpoint, job.tokenizer, trackers)
         if world.is_first:
             write_tsv(curve_path, *trainer.curve_table())
@@ -218,7 +234,9 @@ def read_job(params_path: Path, tokens_folder: Path, world: World) -> TrainingJo
     for line in describe_settings(settings, text, budget, processes):
         log.info("%s", line)
     train_ids, sources = subsample_training_text(train_ids, load_sources(tokens_folder), params.max_tokens)
-    check_length(train_ids, val_ids, model_params.block_size)
+    is_cut = len(train_ids) < text.train_tokens
+    longer = f"increase train.max_tokens, which is {params.max_tokens}" if is_cut else "use a longer text"
+    check_length(train_ids, val_ids, model_params.block_size, longer)
     if params.held_out_fraction:
         if len(sources) > 1:
             raise ParameterError(

@@ -105,6 +105,11 @@ class World:
             find_unused_parameters=True,
         )
 
+    def wait_for_all(self) -> None:
+        """Wait until every process has called this."""
+        if self.size > 1:
+            dist.barrier()
+
     def any_process(self, *flags: bool) -> list[bool]:
         """Return, for each flag, whether it is set in any process."""
         if self.size == 1:
@@ -154,7 +159,7 @@ def launch_processes(count: int, module: str, arguments: list[str]) -> None:
         *("--max-restarts", str(MAX_RESTARTS), "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"),
         *("--local-addr", "127.0.0.1", "-m", module, *arguments),
     ]
-    environment = {"GLOO_SOCKET_IFNAME": "lo"} | os.environ
+    environment = {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"} | os.environ
     with (
         catch_stop_signals() as stop,
         subprocess.Popen(command, env=environment, preexec_fn=end_with_parent) as torchrun,

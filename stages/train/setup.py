@@ -3,8 +3,10 @@
 import os
 import shutil
 import sys
+import sysconfig
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from stages.core.compute_params import ComputeParams
 from stages.core.device import cached_tensor, select_dtype
 from stages.core.errors import ModelError, ParameterError
+from stages.core.logs import log
 from stages.losses.windows import evenly_spaced_windows, held_out_windows
 from stages.models.base import LanguageModel, build_model, count_parameters
 from stages.models.params import ModelParams
@@ -105,7 +108,8 @@ def held_out_start(length: int, block_size: int, fraction: float) -> int:
     if start <= block_size:
         raise ParameterError(
             f"train.held_out_fraction is {fraction}: of {length} training tokens, it leaves {max(0, start)}, but "
-            f"model.block_size is {block_size}; set model.block_size to {(length - 2) // 2} or less"
+            f"model.block_size is {block_size}; "
+            + (f"set model.block_size to {(length - 2) // 2} or less" if length > 3 else "use a longer text")
         )
     return start
 
@@ -155,21 +159,35 @@ def check_same_architecture(source: LanguageModel, target: LanguageModel) -> Non
         )
 
 
+def missing_for_compilation(device: torch.device) -> str | None:
+    """Return which program or file PyTorch needs to compile a model and this machine lacks, and what to do, or None."""
+    if device.type == "cpu":
+        variable, compilers = "CXX", ["clang++" if sys.platform == "darwin" else "g++"]
+    else:  # Triton builds a part of itself
+        variable, compilers = "CC", ["gcc", "clang"]
+    compiler = os.environ.get(variable)
+    if not any(map(shutil.which, [compiler] if compiler else compilers)):
+        name = compiler or " or ".join(compilers)
+        return f"there is no compiler '{name}'; install it, set {variable} to another one"
+    if not (headers := Path(sysconfig.get_path("include"), "Python.h")).exists():
+        return f"{headers} is missing; install Python's headers (on Debian and Ubuntu: apt install python3-dev)"
+    return None
+
+
 def compile_model(model: LanguageModel, params: TrainParams, device: torch.device) -> nn.Module:
     """Return the model, compiled if `train.compile` says so; `auto` compiles on CUDA only.
 
     Compilation takes half a minute on a few CPU cores, which short runs do not recover.
 
     Raises:
-        ParameterError: if PyTorch needs a C++ compiler and there is none.
+        ParameterError: if `train.compile` is `on`, and this machine lacks what PyTorch needs for it.
     """
     if params.compile == "on" or (params.compile == "auto" and device.type == "cuda"):
-        compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-        if device.type == "cpu" and not shutil.which(compiler):
-            raise ParameterError(
-                f"train.compile is on, but there is no C++ compiler '{compiler}'; install it, set CXX to another one, "
-                "or set train.compile to auto"
-            )
+        if missing := missing_for_compilation(device):
+            if params.compile == "on":
+                raise ParameterError(f"train.compile is on, but {missing}, or set train.compile to off")
+            log.warning("training without torch.compile, which is slower: %s", missing)
+            return model
         # The compiler's remarks about its own work, which a user of Folio can do nothing about.
         warnings.filterwarnings("ignore", module=r"torch\._(dynamo|inductor)")
         # `prepare_device` has not told the compiler, because that imports it.

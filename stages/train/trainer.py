@@ -50,6 +50,7 @@ class CurvePoint:
 
 
 DIVERGENCE_FACTOR = 2.0  # the initial loss of every model here is less than this times that of a uniform prediction
+MIN_UNIFORM_LOSS = 2.0  # nats; a smaller one, of a tiny vocabulary, counts as this, because a new `bigram` is random
 CURVE_COLUMNS = tuple(field.name for field in fields(CurvePoint) if field.name != "held_out_loss")
 
 
@@ -93,7 +94,10 @@ class Trainer:
         self.ema = [weight.detach().clone() for weight in model.parameters()] if params.ema_decay else []
         self.best_weights: list[Tensor] = []  # of the point with the lowest selection_loss, if train.keep is `best`
         self.step = 0
-        self.seconds = 0.0  # time of all steps, also before a restart; only measured with train.max_seconds
+        # Time of all steps, also before a restart, but not of the first one after each start, which may include
+        # compilation. Only measured with train.max_seconds.
+        self.seconds = 0.0
+        self._is_first_step = True
         self.losses: list[Tensor] = []  # since the last point; kept on the device to avoid waiting for it
         self.first_nonfinite_step = torch.zeros((), dtype=torch.int64, device=val_windows.inputs.device)
         self.curve: list[CurvePoint] = []
@@ -189,7 +193,9 @@ class Trainer:
         if self.params.max_seconds and loss.device.type != "cpu":
             torch.get_device_module(loss.device).synchronize()
         if self.params.max_seconds:  # averaged, so that all processes stop at the same step
-            self.seconds = self.world.mean_number(self.seconds + time.monotonic() - start)
+            elapsed = 0.0 if self._is_first_step else time.monotonic() - start
+            self.seconds = self.world.mean_number(self.seconds + elapsed)
+        self._is_first_step = False
         self._update_ema()
         return lr
 
@@ -225,8 +231,8 @@ class Trainer:
     def check_not_diverged(self) -> None:
         """Check that training has not diverged, unless the best weights are kept instead of the last.
 
-        The last training loss must be less than DIVERGENCE_FACTOR * max(1, log V), where log V is the loss of a uniform
-        prediction, and the last validation loss must be finite.
+        The last training loss must be less than DIVERGENCE_FACTOR * max(MIN_UNIFORM_LOSS, log V), where log V is the
+        loss of a uniform prediction, and the last validation loss must be finite.
 
         Raises:
             WorkError: if training has diverged.
@@ -234,7 +240,7 @@ class Trainer:
         point = self.curve[-1]
         if self.params.keep == "best":
             return
-        limit = DIVERGENCE_FACTOR * max(1.0, math.log(self.model.vocab_size))
+        limit = DIVERGENCE_FACTOR * max(MIN_UNIFORM_LOSS, math.log(self.model.vocab_size))
         if not (point.train_loss < limit and math.isfinite(point.val_loss)):
             raise WorkError(
                 f"training has diverged: at the last step, {self.step}, the training loss is {point.train_loss:.4g} "

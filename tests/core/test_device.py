@@ -112,11 +112,17 @@ def test_the_number_of_threads_is_set(threads: int):
 @pytest.mark.parametrize(
     ("precision", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("auto", None)]
 )
-def test_auto_precision_depends_on_the_hardware(monkeypatch, precision, expected):
+def test_auto_precision_is_bfloat16_where_it_is_faster(monkeypatch, precision, expected):
     compute = AUTO.model_copy(update={"precision": precision})
-    for supported in (True, False):
-        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda supported=supported: supported)
-        auto = torch.bfloat16 if supported else torch.float32
+    for capabilities, is_faster in (
+        ({}, False),  # not x86
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, True),
+    ):
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda found=capabilities: found)
+        auto = torch.bfloat16 if is_faster else torch.float32
         assert select_dtype(compute, torch.device("cpu")) == (expected or auto)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from stages.core.errors import TextError
-from stages.core.text_files import HOW_TO_DOWNLOAD, read_text
+from stages.core.text_files import HOW_TO_DOWNLOAD, read_chunks, read_text
 
 
 @pytest.mark.parametrize("piece", [1, 3, 100])
@@ -24,9 +24,10 @@ def test_an_empty_text_is_refused(tmp_path):
         read_text(tmp_path / "empty.txt")
 
 
-def test_line_ends_and_byte_order_marks_stay(tmp_path):
+def test_line_ends_stay_and_a_byte_order_mark_stays_in_a_corpus_only(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\rc\n")
-    assert read_text(tmp_path / "a.txt") == "\ufeffa\r\nb\rc\n"
+    assert "".join(read_chunks(tmp_path / "a.txt", "")) == "\ufeffa\r\nb\rc\n"
+    assert read_text(tmp_path / "a.txt") == "a\r\nb\rc\n"
 
 
 def test_a_missing_text_is_named_with_what_to_do(tmp_path):

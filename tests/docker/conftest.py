@@ -22,7 +22,7 @@ SMALL: dict[str, dict[str, object]] = {
     "compute": {"threads": 1},
     "download": {"corpus": "own"},
     "model": SMALL_MODEL,
-    "train": SMALL_TRAIN | {"max_steps": 2500, "batch_size": 2, "eval_every": 500},
+    "train": SMALL_TRAIN | {"max_steps": 1500, "batch_size": 2, "eval_every": 500},
     "runtime": {"log_every": 10, "checkpoint_every_seconds": 0.2},
     "sample": {"num_samples": 1, "max_new_tokens": 20},
 }

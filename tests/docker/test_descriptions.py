@@ -102,6 +102,31 @@ def test_the_slurm_script_forwards_the_signal_and_requeues_the_job(tmp_path: Pat
     assert (tmp_path / "requeued").read_text().strip() == "requeue 7"
 
 
+@pytest.mark.parametrize(("code", "requeued"), [(143, True), (0, False)])
+def test_the_slurm_script_for_several_machines_forwards_the_signal_too(tmp_path: Path, code: int, requeued: bool):
+    (tmp_path / "srun").write_text(
+        f'#!/bin/sh\ntrap "exit {code}" TERM\necho "$@" > {tmp_path}/called\nwhile :; do sleep 0.05; done\n'
+    )
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\n[ "$1" = show ] && echo node1 || echo "$@" > {tmp_path}/requeued\n')
+    for tool in ("srun", "scontrol"):
+        (tmp_path / tool).chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[1-2]",
+        "SLURM_NNODES": "2",
+    }  # fmt: skip
+    script = ROOT / "docker/slurm/folio-nodes.sbatch"
+    assert "#SBATCH --signal=B:TERM@120" in script.read_text()  # to the script, which passes it on
+    with subprocess.Popen(["bash", script], env=environment, cwd=tmp_path) as job:
+        while not (tmp_path / "called").exists():
+            time.sleep(0.05)
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(timeout=30) == code
+    called = (tmp_path / "called").read_text()
+    assert "--rdzv-endpoint node1:29500 -m stages.train" in called
+    assert f"--env TORCHINDUCTOR_CACHE_DIR=/tmp/inductor-{os.getuid()},XDG_CACHE_HOME=" in called
+    assert (tmp_path / "requeued").exists() is requeued
+
+
 def test_kubeflow_accepts_the_train_job():
     models = pytest.importorskip("kubeflow_trainer_api.models")
     document = YAML(typ="safe").load(ROOT / "docker/kubernetes/trainjob.yaml")

@@ -67,15 +67,15 @@ def sends(body: bytes = TEXT, status: int = 200, **headers: str) -> Answer:
     return answer
 
 
-def sends_in_parts(seconds: float, parts: int) -> Answer:
-    """Answer with TEXT, a pause of `seconds` before each of its parts but the first."""
+def sends_in_parts(seconds: float, parts: int, text: bytes = TEXT) -> Answer:
+    """Answer with a text, a pause of `seconds` before each of its parts but the first."""
 
     def answer(server: Server, handler: BaseHTTPRequestHandler) -> None:
-        size = -(-len(TEXT) // parts)
-        sends(TEXT[:size], Content_Length=str(len(TEXT)))(server, handler)
-        for start in range(size, len(TEXT), size):
+        size = -(-len(text) // parts)
+        sends(text[:size], Content_Length=str(len(text)))(server, handler)
+        for start in range(size, len(text), size):
             server.closing.wait(seconds)
-            handler.wfile.write(TEXT[start : start + size])
+            handler.wfile.write(text[start : start + size])
 
     return answer
 
@@ -235,6 +235,16 @@ def test_a_silent_mirror_leaves_time_for_the_texts_own_address(
     monkeypatch.setenv("FOLIO_MIRROR", silent)
     server.answers = {"/words.txt": [sends()]}
     assert fetch(words(f"{server.address}/words.txt"), MANY) == (TEXT, "url")
+
+
+def test_a_mirror_that_fails_in_a_long_transfer_leaves_time_for_the_texts_own_address(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fetching, "ANSWER_SECONDS", 1.2)
+    monkeypatch.setenv("FOLIO_MIRROR", server.address)
+    wrong = sends_in_parts(0.45, parts=4, text=TEXT[:-1] + b"?")
+    server.answers = {"/words.txt": [wrong], "/own.txt": [sends(TEXT)]}
+    assert fetch(words(f"{server.address}/own.txt"), MANY) == (TEXT, "url")
 
 
 @pytest.mark.parametrize("how", ["absolute", "below the working directory", "below DVC_ROOT"])

@@ -1,10 +1,12 @@
 import bz2
 import gzip
 import hashlib
+import importlib
 import json
 import logging
 import lzma
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 from stages.core.documents import read_documents
 from stages.core.errors import TextError
 from stages.download.corpus_writer import write_corpus
-from stages.download.own_files import read_own_files
+from stages.download.own_files import DECOMPRESSORS, read_own_files
 
 MAX_BYTES = 10**9
 ROWS = ["first\nline", "second – with a dash", "third 😀"]
@@ -93,7 +95,13 @@ def test_every_text_file_is_a_document_in_the_order_of_paths(own: Path, ending: 
         ("a.txt.gz", gzip.compress(b"whole" * 1000, mtime=0)[:-20], "cannot be read"),
         ("a.txt.gz", gzip.compress(b"one\ntwo\xff", mtime=0), "is not UTF-8: byte 7 (line 2) is 0xff"),
         ("a.txt.gz", gzip.compress(b"two\xff", mtime=0), "for example from Latin-1: `iconv -f latin1 -t UTF-8`"),
-        ("a.txt", b"", "is empty"),
+        (
+            "a.txt",
+            b"",
+            "text and JSON Lines also compressed) that is not empty; add your text there",
+        ),
+        ("a.txt", b"\xef\xbb\xbf", "would be empty"),  # a byte-order mark alone
+        ("a.txt.gz", gzip.compress(b"", mtime=0), "would be empty"),
         ("a.csv", b"x", "no file of a supported type"),
         ("a.txt", "käse".encode("utf-16"), "is UTF-16, not UTF-8; convert it: `mv "),
         ("a.txt", b"%PDF-1.7\n", "a.txt is a PDF, not a text; extract its text"),
@@ -152,6 +160,43 @@ def test_valid_files_are_read_whatever_their_other_columns_and_names(own: Path):
     (own / "c.txt").write_bytes(b"\xef\xbb\xbfthree")
     (own / "d.txt.gz").write_bytes(gzip.compress(b"\xef\xbb\xbffour"))
     assert stored(own.parent)[0] == "one\n\ntwo\r\n\n\nthree\n\nfour"
+
+
+def test_empty_files_are_left_out_also_packed_or_with_a_byte_order_mark(own: Path, caplog):
+    caplog.set_level(logging.INFO, "folio")
+    contents = {
+        "__init__.py": b"", "a.py": b"first", "b.py": b"\xef\xbb\xbf", "c.txt.gz": gzip.compress(b"", mtime=0),
+        "d.jsonl": b"\xef\xbb\xbf", "e.py": b"\xef\xbb\xbfsecond", "f.py": b"\xef\xbb\xbf",
+    }  # fmt: skip
+    for name, content in contents.items():
+        (own / name).write_bytes(content)
+    text, starts = stored(own.parent, sources={"*.py": 1.0, "*": 1.0})
+    assert text == "first\n\nsecond"
+    assert starts == [0, 7]
+    assert "left out: 1 (empty: 1)" in caplog.text
+
+
+def test_a_zstandard_file_without_its_package_says_what_to_install(own: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, DECOMPRESSORS[".zst"], None)  # import raises ImportError
+    (own / "a.txt.zst").write_bytes(b"\x28\xb5\x2f\xfd...")
+    with pytest.raises(TextError, match=r"a\.txt\.zst: Zstandard files need .*zstd: pip install .*\[zstd\]"):
+        stored(own.parent)
+
+
+@pytest.mark.pipeline
+def test_zstandard_files_are_read_and_damaged_ones_are_named(own: Path):
+    zstd = importlib.import_module(DECOMPRESSORS[".zst"])
+    packed = zstd.compress(b"".join(b"line %d\n" % number for number in range(100_000)))
+    (own / "a.txt.zst").write_bytes(packed)
+    assert stored(own.parent)[0].endswith("line 99999\n")
+    for damaged in (packed[: len(packed) * 2 // 3], packed[:6] + b"\xff" * 50 + packed[56:], b"no Zstandard"):
+        (own / "a.txt.zst").write_bytes(damaged)
+        with pytest.raises(TextError, match=r"a\.txt\.zst cannot be read \(.+\); check that it is complete"):
+            stored(own.parent)
+        (own / "a.jsonl.zst").write_bytes(damaged)
+        with pytest.raises(TextError, match=r"a\.jsonl\.zst is not JSON Lines"):
+            stored(own.parent)
+        (own / "a.jsonl.zst").unlink()
 
 
 def test_what_is_left_out_is_counted_by_reason(own: Path, caplog):

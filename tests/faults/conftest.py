@@ -27,7 +27,7 @@ KINDS = {
     "gpt with a prior": {"kind": "gpt", "prior": "kneser_ney", "cache_lm": True},
 }
 SMALL = {
-    "compute": {"threads": 1},
+    "compute": {"threads": 1, "precision": "float32"},  # the same on every processor
     "model": SMALL_MODEL,
     "train": SMALL_TRAIN | {"max_steps": 400, "batch_size": 2, "eval_every": 50},
     "runtime": {"log_every": 10, "checkpoint_every_steps": 3},

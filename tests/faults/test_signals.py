@@ -11,8 +11,7 @@ from tests.faults.conftest import KINDS, end
 pytestmark = pytest.mark.faults
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("whole_group", [False, True])
+@pytest.mark.parametrize(("number", "whole_group"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_a_signal_saves_a_checkpoint_and_the_next_run_resumes(make_project, number, whole_group):
     project = make_project(
         model=KINDS["gpt with a prior"], runtime={"checkpoint_every_steps": 0, "checkpoint_every_seconds": 1000.0}

@@ -35,6 +35,11 @@ def test_unknown_characters_are_removed_or_replaced_by_the_nearest(unknown, text
     assert replace_unknown(text, TOKENIZER, unknown) == expected
 
 
+def test_the_character_for_unknown_ones_is_not_similar_to_any():
+    tokenizer = CharTokenizer("\n abc�", has_unknown=True)
+    assert replace_unknown("b😀", tokenizer, "nearest") == "bc"
+
+
 @pytest.mark.parametrize(
     ("text", "unknown", "message"),
     [

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -109,6 +110,29 @@ def test_the_library_names_values_that_are_not_allowed(text_model, values, messa
         text_model.generate("ab", **values)
     with pytest.raises(ParameterError, match="unknown is 'all'"):
         text_model.score("abab", unknown="all")
+
+
+@pytest.mark.parametrize("stop", [None, 3])
+def test_stop_texts_of_another_type_are_named(text_model, stop):
+    with pytest.raises(ParameterError, match="stop"):
+        text_model.generate("ab", stop=stop)
+
+
+@pytest.mark.parametrize(
+    ("training_tokens", "message"),
+    [
+        ([0, 1], "must be a NumPy array of token ids"),
+        (np.zeros(9), "must be a NumPy array of token ids"),
+        (np.zeros((3, 3), np.uint8), "must be a NumPy array of token ids"),
+        (np.array([0, 4]), "has values from 0 to 4, but the vocabulary has 4 tokens"),
+        (np.array([-1, 2]), "has values from -1 to 2"),
+    ],
+)
+def test_training_tokens_of_another_kind_are_named(training_tokens, message):
+    model = build_model(model_params(kind="kneser_ney"), 4)
+    model.fit(torch.arange(4).repeat(20))
+    with pytest.raises(ParameterError, match=message):
+        TextModel(TrainedModel(model, TOKENIZER, TrainingRecord())).score("abc", training_tokens=training_tokens)
 
 
 def test_a_single_stop_text_need_not_be_a_list(text_model):

@@ -123,6 +123,14 @@ def test_chunks_change_nothing_but_the_counts_if_nothing_is_learned(kind, monkey
         assert_close(logits_of(model, TEXT[: START + BLOCK_SIZE], size), at_once)
 
 
+@pytest.mark.parametrize("kind", ["gpt", "without context experts"])
+def test_the_network_may_compute_several_chunks_at_once(kind, monkeypatch):
+    model = new_model(kind)
+    several = logits_of(model, TEXT, 2)
+    monkeypatch.setattr("stages.models.gpt.MAX_LOG_PROBS", 1)
+    assert_close(logits_of(model, TEXT, 2), several)
+
+
 def test_the_network_is_that_of_the_model():
     model = new_model("gpt")
     assert isinstance(model, GPT)

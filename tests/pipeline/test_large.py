@@ -1,4 +1,4 @@
-"""A text larger than the memory that the stages are given: 200 MB, and the limit is the operating system's."""
+"""A text that, as a string, does not fit into the memory that the operating system allows the stages."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from tests.conftest import make_text
 from tests.import_graph import ROOT
 
 LIMIT = 600 << 20
-MEGABYTES = int(os.environ.get("FOLIO_LARGE_MEGABYTES", "200"))
+MEGABYTES = int(os.environ.get("FOLIO_LARGE_MEGABYTES", "120"))
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(300 + MEGABYTES)]
 
 

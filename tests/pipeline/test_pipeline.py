@@ -120,6 +120,11 @@ def test_a_changed_text_reruns_everything(project: Project):
     assert project.repro() == ALL
 
 
+def test_hidden_files_of_own_texts_do_not_concern_dvc(project: Project):
+    (project.folder / OWN).with_name(".#words.txt").symlink_to("user@host.123:456")  # as an editor's lock
+    assert project.repro() == []
+
+
 def test_a_value_that_was_tried_before_comes_back_without_training(finished: Project, faster: Project, tmp_path: Path):
     project = faster.copied_to(tmp_path / "project")
     assert project.read("dvc.lock") != finished.read("dvc.lock")

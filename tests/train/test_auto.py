@@ -138,11 +138,18 @@ def test_the_reason_for_the_attention_window_is_true(explicit, reason):
     assert [setting.reason for setting in settings.chosen if setting.key == "model.sliding_window"] == [reason]
 
 
+def test_heads_are_chosen_as_many_as_are_allowed():
+    assert 128 < chosen(1_000_000, n_embd=16384)[0].n_head <= 256
+
+
 def test_an_explicit_batch_size_gets_smaller_windows():
     model, training = chosen(1_000_000, batch_size=64)
-    assert (training.window_size, training.batch_size, model.block_size, model.n_embd) == (0, 64, 32, 128)
+    assert (training.window_size, training.batch_size, model.block_size) == (0, 64, 64)
+    assert chosen(1_000_000, batch_size=8)[0].block_size == 256
+    assert chosen(1_000_000, batch_size=256)[0].block_size == 64
+    assert chosen(1_000_000, vocab_size=60_000, batch_size=64)[0].block_size == 2  # more would not fit into memory
     model, training = chosen(1_000_000, kind="lecture_gpt", batch_size=64)  # learns an embedding of each position
-    assert (training.window_size, training.batch_size, model.block_size) == (0, 64, 32)
+    assert (training.window_size, training.batch_size, model.block_size) == (0, 64, 64)
 
 
 def test_with_an_explicit_block_size_training_windows_are_blocks():

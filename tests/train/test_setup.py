@@ -11,6 +11,7 @@ from stages.train.setup import (
     check_window_size,
     compile_model,
     copy_weights,
+    missing_for_compilation,
     prepare_training,
 )
 from tests.conftest import model_params, runtime_params, train_params
@@ -83,9 +84,29 @@ def test_a_compiler_that_is_missing_is_named(tokens, tokenizer, monkeypatch):
     monkeypatch.setattr("shutil.which", {}.get)
     monkeypatch.setenv("CXX", "nosuch++")
     model = build_model(model_params(), len(tokenizer))
-    with pytest.raises(ParameterError, match=r"there is no C\+\+ compiler 'nosuch\+\+'; install it, set CXX"):
+    with pytest.raises(
+        ParameterError, match=r"there is no compiler 'nosuch\+\+'; install it, set CXX to another one, or"
+    ):
         compile_model(model, train_params(compile="on"), torch.device("cpu"))
     assert compile_model(model, train_params(compile="auto"), torch.device("cpu")) is model
+
+
+def test_on_a_gpu_a_model_is_not_compiled_without_a_compiler_or_headers(tokenizer, monkeypatch, tmp_path, caplog):
+    model, cuda = build_model(model_params(), len(tokenizer)), torch.device("cuda")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("shutil.which", {"clang": "/usr/bin/clang"}.get)
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    assert compile_model(model, train_params(compile="auto"), cuda) is model
+    assert f"{tmp_path}/Python.h is missing; install Python's headers" in caplog.text
+    with pytest.raises(
+        ParameterError, match=r"train\.compile is on, but .*Python\.h is missing.*, or set train\.compile to off"
+    ):
+        compile_model(model, train_params(compile="on"), cuda)
+    (tmp_path / "Python.h").touch()
+    assert missing_for_compilation(cuda) is None
+    monkeypatch.setattr("shutil.which", {}.get)
+    assert compile_model(model, train_params(compile="auto"), cuda) is model
+    assert "there is no compiler 'gcc or clang'" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch

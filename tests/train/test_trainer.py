@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import pytest
@@ -232,6 +233,29 @@ def test_an_infinite_or_nan_loss_stops_before_the_weights_change(tokens, tokeniz
     with pytest.raises(WorkError, match=rf"at step {step} .* train\.lr"):
         trainer.take_step()
     assert torch.equal(before, weights_of(trainer.model))
+
+
+def test_the_first_step_after_a_start_does_not_count_for_max_seconds(tokens, tokenizer):
+    trainer = make_trainer(tokens, tokenizer, max_steps=100, max_seconds=1000.0)
+    model, slow = trainer.forward_model, [0.3]
+
+    def forward(*arguments, **keywords):  # as if it were compiled
+        time.sleep(slow.pop() if slow else 0.0)
+        return model(*arguments, **keywords)
+
+    trainer.forward_model = forward  # type: ignore[assignment]
+    trainer.take_step()
+    assert trainer.seconds == 0.0
+    trainer.take_step()
+    assert 0.0 < trainer.seconds < 0.3
+
+
+def test_the_initial_loss_of_a_tiny_vocabulary_is_no_divergence():
+    text = torch.tensor([0, 1] * 4000)
+    trainer = make_trainer(text, CharTokenizer("01"), {"kind": "bigram"}, max_steps=1)
+    trainer.model.table.weight.data = torch.tensor([[1.2, -1.1], [-1.2, 1.1]])  # a likely draw
+    trainer.train()
+    assert trainer.curve[-1].train_loss > 2.3
 
 
 @pytest.mark.parametrize("lr", [300.0, 1e37])

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import dvc.api
 import pandas as pd
 from dvc.exceptions import DvcException
-from dvc_data.index import DataIndexError
 from ruamel.yaml import YAML
 from scmrepo.exceptions import SCMError
 
 from stages.core.display import printable
-from stages.core.errors import InputError
+from stages.core.errors import InputError, TextError
 from stages.core.records import ModelConfig, Provenance, parse_record
+from stages.report.tables import CURVE_COLUMNS, read_tsv
 
 WORKSPACE = "workspace"
 R = TypeVar("R")
@@ -30,8 +30,9 @@ class Run:
         name: the revision.
         params: parameters by "section.key".
         metrics: metrics by name.
-        curve: learning curve; None if it is not in any cache that can be reached.
+        curve: learning curve; None if it is damaged, or not in any cache that can be reached.
         machine: environment of the training; None if the model is not in any cache that can be reached.
+        text_name: name of the text; None if its provenance is not in any cache that can be reached.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Run:
     metrics: dict[str, float]
     curve: pd.DataFrame | None
     machine: dict[str, Any] | None
+    text_name: str | None = None
 
 
 def read_runs(revisions: list[str]) -> list[Run]:
@@ -75,13 +77,15 @@ def read_run(revision: str) -> Run:
     if not numbers:
         raise InputError(f"'{revision}' has no metrics; run `dvc repro` there first")
     params |= read_inputs(rev)
-    curve, config = read_file("reports/train.tsv", rev), read_record_of(rev, "models/config.json", ModelConfig)
+    provenance = read_record_of(rev, "data/raw/corpus.json", Provenance)
+    curve, config = read_curve(rev), read_record_of(rev, "models/config.json", ModelConfig)
     return Run(
         name=printable(revision),  # a name in git need not be UTF-8
         params=params,
         metrics=numbers,
-        curve=None if curve is None else pd.read_csv(io.StringIO(curve), sep="\t"),
+        curve=curve,
         machine=None if config is None else config.training.environment,
+        text_name=None if provenance is None else printable(provenance.name),
     )
 
 
@@ -96,10 +100,16 @@ def read_inputs(rev: str | None) -> dict[str, str]:
     }
     code = "".join(digest for path, digest in sorted(digests.items()) if path.startswith("stages/"))
     inputs["code"] = hashlib.md5(code.encode()).hexdigest()[:8] if code else ""
-    provenance = read_record_of(rev, "data/raw/corpus.json", Provenance)
-    if provenance is not None:
-        inputs["text"] = f"{provenance.name} {inputs['text']}".strip()
     return {name: value for name, value in inputs.items() if value}
+
+
+def read_curve(rev: str | None) -> pd.DataFrame | None:
+    """Return the learning curve of a revision, or None if it is not available or damaged."""
+    content = read_file("reports/train.tsv", rev)
+    try:
+        return None if content is None else read_tsv(io.StringIO(content), CURVE_COLUMNS, "train")
+    except TextError:
+        return None
 
 
 def read_record_of(rev: str | None, path: str, kind: type[R]) -> R | None:
@@ -119,8 +129,7 @@ def read_file(path: str, rev: str | None) -> str | None:
         here = Path.cwd()
         top = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
         text: str = dvc.api.read((here.relative_to(top) / path).as_posix(), rev=rev)  # relative to git's folder
-    except (DvcException, SCMError, OSError, DataIndexError, KeyError):
-        # DataIndexError: a folder that is not in the cache.
+    except Exception:  # each kind of storage has errors of its own
         return None
     return text
 

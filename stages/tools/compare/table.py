@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from stages.core.display import printable
 from stages.tools.compare.runs import Run
 
 SEED, MAIN_METRIC = "train.seed", "val_loss"
@@ -89,7 +90,7 @@ def compare_runs(runs: list[Run], group_seeds: bool = True) -> Comparison:
     columns = pd.Index([group.name for group in groups])
     keys = list(dict.fromkeys(key for run in runs for key in run.params))
     rows = {key: [format_param(group, key) for group in groups] for key in keys}
-    differing = {key: row for key, row in rows.items() if len(set(row)) > 1}
+    differing = {key: [*map(printable, row)] for key, row in rows.items() if len(set(row)) > 1}
     metrics = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
     index = pd.Index(metrics)
     means = [[group.mean(metric) for group in groups] for metric in metrics]
@@ -162,10 +163,11 @@ def make_notes(groups: list[RunGroup]) -> list[str]:
 
 def text_notes(runs: list[Run]) -> list[str]:
     """Return a note if the losses of the runs cannot be compared."""
-    digests = {str(run.params["text"]).split()[-1] for run in runs if run.params.get("text")}
+    digests = {run.params["text"] for run in runs if run.params.get("text")}
     tokenizers = {run.params["tokenizer"] for run in runs if run.params.get("tokenizer")}
     if len(digests) > 1:
-        return ["the runs have different texts, so their losses cannot be compared"]
+        names = ", ".join(f"{run.name} {run.text_name}" for run in runs if run.text_name)
+        return [f"the runs have different texts{f' ({names})' if names else ''}, so their losses cannot be compared"]
     if len(tokenizers) > 1:
         return ["the runs have different tokenizers: compare val_loss_per_byte and val_loss_per_character"]
     return []

@@ -48,18 +48,26 @@ def command(model_folder: Path, target: str, card_path: Path, output_folder: Pat
         raise WorkError(f"exporting needs the transformers library: {install_command('export')}")
     from stages.tools.export.huggingface import export_model
 
+    card, digest = output_folder / "README.md", sha256(model_folder / WEIGHTS)
     with TemporaryDirectory(dir=".", prefix=".export.") as folder:
         # A file is replaced, never changed: it may be a link.
         export_model(trained, Path(folder))
-        for pattern in OPTIONAL_FILES:  # of an earlier export of another kind of model
+        for pattern in OPTIONAL_FILES:  # of an earlier export of another model
             for leftover in output_folder.glob(pattern):
                 leftover.unlink()
         for path in sorted(Path(folder).iterdir()):
             write_bytes(output_folder / path.name, path.read_bytes())
-    if card_path.exists() and sha256(model_folder / WEIGHTS) in card_path.read_text(encoding="utf-8"):
-        write_bytes(output_folder / "README.md", card_path.read_bytes())  # the card describes this model
+    if describes(card_path, digest):
+        write_bytes(card, card_path.read_bytes())
+    elif not describes(card, digest):
+        card.unlink(missing_ok=True)  # of an earlier model
     argument = ", trust_remote_code=True" if (output_folder / CODE).exists() else ""
     log.info('%s: open it with AutoModelForCausalLM.from_pretrained("%s"%s)', output_folder, output_folder, argument)
+
+
+def describes(card: Path, digest: str) -> bool:
+    """Return whether a model card exists and names the digest of the weights."""
+    return card.is_file() and digest in card.read_text(encoding="utf-8", errors="replace")
 
 
 def check_output_folder(folder: Path) -> None:

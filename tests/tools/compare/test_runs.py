@@ -4,7 +4,8 @@ import pytest
 from dvc_data.index import DataIndexError
 
 from stages.core.errors import InputError
-from stages.tools.compare.runs import read_file, read_inputs, read_run
+from stages.tools.compare.runs import read_curve, read_file, read_inputs, read_run
+from tests.report.conftest import write_provenance
 
 LOCK = """
 stages:
@@ -37,13 +38,35 @@ def test_a_revision_without_results_says_so(tmp_path: Path, monkeypatch):
         read_run("HEAD")
 
 
-def test_what_is_not_in_the_cache_is_none(monkeypatch):
+def test_a_text_is_its_digest_whether_or_not_its_provenance_is_available(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.lock").write_text(LOCK)
+    before = read_inputs(None)
+    Path("data/raw").mkdir(parents=True)
+    write_provenance()
+    assert read_inputs(None) == before
+
+
+@pytest.mark.parametrize("error", [DataIndexError, ImportError, type("NoCredentialsError", (Exception,), {})])
+def test_what_is_not_in_a_cache_that_can_be_reached_is_none(monkeypatch, error):
     def missing(_path: str, rev: str) -> str:
-        raise DataIndexError(rev)
+        raise error(rev)
 
     monkeypatch.setattr("dvc.api.read", missing)
     assert read_file("models/config.json", "HEAD") is None
     assert read_inputs("HEAD") == {}
+
+
+@pytest.mark.parametrize("content", ["", "step\tval_loss\n", "<<<<<<< HEAD\nstep\ttrain_loss\tval_loss\n1\t2\t3\n"])
+def test_a_damaged_learning_curve_is_left_out(content: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("reports").mkdir()
+    Path("reports/train.tsv").write_text(content)
+    assert read_curve(None) is None
+    Path("reports/train.tsv").write_text("step\ttrain_loss\tval_loss\n1\t2.0\t3.0\n")
+    curve = read_curve(None)
+    assert curve is not None
+    assert curve["val_loss"].tolist() == [3.0]
 
 
 def test_text_tokenizer_and_code_have_the_digests_of_the_lock(tmp_path: Path, monkeypatch):

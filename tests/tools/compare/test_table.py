@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -91,6 +92,15 @@ def test_json_has_null_for_unknown_values():
     assert document["metrics"]["b"]["val_loss"] == 1.15
 
 
+def test_secrets_and_controls_in_parameters_are_not_shown():
+    runs = [run("a", 1, 0.1, 1.0), run("b", 1, 0.1, 1.0)]
+    runs[0].params["download.url"], runs[1].params["download.url"] = "https://me:pw@x.org/a?key=1", "a\x1b[2J"
+    assert compare_runs(runs).params.loc["download.url"].tolist() == ["https://x.org/a?…", "a\\x1b[2J"]
+    runs[1].params["download.url"] = "https://x.org/a?key=2"
+    runs[0].params["download.url"] = "https://x.org/a?key=1"
+    assert compare_runs(runs).params.loc["download.url"].tolist() == ["https://x.org/a?…"] * 2  # they do differ
+
+
 def test_the_page_escapes_names():
     page = render_comparison(compare_runs([run("<a>", 1, 0.1, 1.0), SEEDS[2]]), [run("<a>", 1, 0.1, 1.0), SEEDS[2]])
     assert "<a>" not in page
@@ -107,9 +117,8 @@ def test_nested_sections_become_names():
 @pytest.mark.parametrize(
     ("key", "first", "second", "note"),
     [
-        ("text", "a 12", "b 34", "the runs have different texts, so their losses"),
-        ("text", "12", "a 12", None),  # corpus.json of the first is not available
-        ("text", "", "a 12", None),
+        ("text", "12", "34", "the runs have different texts (a own), so their losses"),
+        ("text", "", "12", None),
         (
             "tokenizer",
             "12",
@@ -121,6 +130,7 @@ def test_nested_sections_become_names():
 )
 def test_losses_that_cannot_be_compared_are_noted(key, first, second, note):
     runs = [run("a", 1, 0.1, 1.0), run("b", 1, 0.1, 0.5)]
+    runs[0] = replace(runs[0], text_name="own")  # corpus.json of the other is not available
     runs[0].params[key], runs[1].params[key] = first, second
     notes = compare_runs(runs).notes
     assert notes[0].startswith(note or "one seed each")

@@ -162,11 +162,20 @@ def test_every_model_can_be_exported():
 def test_the_card_goes_with_the_model_that_it_is_of(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     saved_model(tmp_path / "models", kind="gpt")
-    words = ["export", "--to", "huggingface", "--card", "card.md", "--output", "out"]
-    for card, copied in (("of another", False), (sha256(tmp_path / "models/model.safetensors"), True)):
+    digest = sha256(tmp_path / "models/model.safetensors")
+    words, exported = ["export", "--card", "card.md", "--output", "out"], tmp_path / "out/README.md"
+    for card, copied in (("of another", False), (digest, True)):
         (tmp_path / "card.md").write_text(card)
-        assert CliRunner().invoke(folio, words).exit_code == 0
-        assert (tmp_path / "out/README.md").exists() is copied
+        run(*words)
+        assert exported.exists() is copied
+    exported.write_text(f"edited, of {digest}")
+    (tmp_path / "card.md").write_text("of another")
+    run(*words)
+    run("export", "--card", "out/README.md", "--output", "out")
+    assert exported.read_text() == f"edited, of {digest}"
+    saved_model(tmp_path / "models", kind="bigram")
+    run(*words)
+    assert not exported.exists()
 
 
 @pytest.mark.parametrize("kind", ["byte", "bpe", "unknown"])
